@@ -1,0 +1,107 @@
+"""Builds the native parts; called by setup.py, and by cffi for the two extensions.
+
+    core_ffi            pyrunc._core: core.c and the numbers of plan.h
+    seccomp_ffi         pyrunc._seccomp: libseccomp, loaded only to compile a filter
+    build_init(output)  the static, freestanding init
+    build_front(output) the installed `pyrunc` command
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+import zlib
+
+import cffi
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+INIT_SOURCES = [
+    "init.c",
+    "init_sync.c",
+    "init_ns.c",
+    "init_process.c",
+    "init_rootfs.c",
+    "init_mount.c",
+    "path.c",
+]
+WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wvla"]
+INIT_FLAGS = [
+    *WARNINGS,
+    "-Os",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-pie",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-nostdlib",
+    "-nostartfiles",
+    "-static",
+    "-no-pie",
+    "-Wl,--gc-sections,--build-id=none,-z,noseparate-code,-z,noexecstack,-z,norelro,-s",
+]
+
+
+def _read(name: str) -> str:
+    with open(os.path.join(HERE, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def _cdef(name: str) -> str:
+    """A header without its preprocessor lines, from its `/* cffi */` marker if it has one."""
+    text = _read(name).rpartition("/* cffi */")[2]
+    return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def plan_build_id() -> int:
+    """What init and Python compare, so that a plan never meets an init built from another plan.h."""
+    return zlib.crc32(_read("plan.h").encode()) & 0x7FFFFFFF
+
+
+def _core_ffi() -> cffi.FFI:
+    ffi = cffi.FFI()
+    ffi.cdef(_cdef("plan.h") + _cdef("core.h") + f"\n#define PLAN_BUILD_ID {plan_build_id()}\n")
+    ffi.set_source(
+        "pyrunc._core",
+        f'#include "plan.h"\n#include "core.c"\n#define PLAN_BUILD_ID {plan_build_id()}\n',
+        include_dirs=[HERE],
+        extra_compile_args=["-std=gnu11", "-O2"],
+    )
+    return ffi
+
+
+def _seccomp_ffi() -> cffi.FFI:
+    # cffi executes this file outside any package, so the neighbour is loaded by its path.
+    spec = importlib.util.spec_from_file_location("ffi", os.path.join(HERE, "seccomp_ffi.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.seccomp_ffi
+
+
+def _compile(output: str, arguments: list[str]) -> None:
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    subprocess.run([os.environ.get("CC", "cc"), *arguments, "-o", output], cwd=HERE, check=True)
+
+
+def build_init(output: str) -> None:
+    """Compile the static init to `output`."""
+    output = os.path.abspath(output)
+    _compile(output, [*INIT_FLAGS, f"-DPLAN_BUILD_ID={plan_build_id()}U", *INIT_SOURCES])
+
+
+def build_front(output: str) -> None:
+    """Compile the `pyrunc` command to `output`, for the running interpreter's version."""
+    output = os.path.abspath(output)
+    version = sysconfig.get_python_version()
+    _compile(output, [*WARNINGS, "-O2", f'-DPYTHON_VERSION="{version}"', "front.c"])
+
+
+core_ffi = _core_ffi()
+if os.path.exists(os.path.join(HERE, "seccomp_ffi.py")):
+    seccomp_ffi = _seccomp_ffi()
+
+if __name__ == "__main__":
+    # `python3 csrc/build.py TARGET OUTPUT`, for work on one binary without the whole package.
+    {"init": build_init, "front": build_front}[sys.argv[1]](sys.argv[2])

@@ -1,0 +1,215 @@
+/* core.c - see core.h.  Runs inside the Python process, on the host, and nowhere else. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U /* Linux 6.3 */
+#endif
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x0020 /* Linux 6.3 */
+#endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4U
+#endif
+
+static int core_close_range(unsigned int first, unsigned int last, unsigned int flags)
+{
+	return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+int core_seal(const char *path)
+{
+	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	struct stat st;
+	off_t done = 0;
+	int in, out, err;
+
+	in = open(path, O_RDONLY | O_CLOEXEC);
+	if (in < 0)
+		return -errno;
+	/* MFD_EXEC states the intent where vm.memfd_noexec is set; older kernels refuse the flag. */
+	out = memfd_create("pyrunc-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (out < 0 && errno == EINVAL)
+		out = memfd_create("pyrunc-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (out < 0 || fstat(in, &st) < 0)
+		goto fail;
+	while (done < st.st_size) {
+		ssize_t n = sendfile(out, in, NULL, (size_t)(st.st_size - done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			if (!n)
+				errno = EIO;
+			goto fail;
+		}
+		done += n;
+	}
+	if (fchmod(out, 0511) < 0)
+		goto fail;
+	(void)fcntl(out, F_ADD_SEALS, F_SEAL_EXEC);
+	if (fcntl(out, F_ADD_SEALS, seals) < 0)
+		goto fail;
+	(void)close(in);
+	return out;
+fail:
+	err = errno;
+	(void)close(in);
+	if (out >= 0)
+		(void)close(out);
+	return -err;
+}
+
+/* In the vfork child: put the descriptors in their places.  0, or errno. */
+static int place(int exe, int base, const int *fds, int n, const int *stdio)
+{
+	/* All targets lie below `high`, so nothing is overwritten before it has been moved. */
+	const int high = base + n + 1;
+	int moved[64], in[3] = { -1, -1, -1 }, i;
+
+	for (i = 0; i < n; i++)
+		if ((moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, high)) < 0)
+			return errno;
+	for (i = 0; i < 3; i++)
+		if (stdio[i] >= 0 && (in[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, high)) < 0)
+			return errno;
+	if ((exe = fcntl(exe, F_DUPFD_CLOEXEC, high)) < 0)
+		return errno;
+	for (i = 0; i < n; i++)
+		if (dup2(moved[i], base + i) < 0)
+			return errno;
+	for (i = 0; i < 3; i++)
+		if (in[i] >= 0 && dup2(in[i], i) < 0)
+			return errno;
+	if (dup3(exe, base + n, O_CLOEXEC) < 0)
+		return errno;
+	if (core_close_range((unsigned int)high, ~0U, 0) < 0) {
+		/* Linux < 5.9: what we were given is short; close the rest one by one. */
+		long max = sysconf(_SC_OPEN_MAX);
+
+		for (i = high; i < max; i++)
+			(void)close(i);
+	}
+	return 0;
+}
+
+int core_spawn(int exe, int base, const int *fds, int n, const int *stdio)
+{
+	volatile int err = 0;
+	char number[16], total[16];
+	char *argv[] = { (char *)"pyrunc:init", number, total, NULL };
+	char *envp[] = { NULL };
+	pid_t pid;
+
+	if (n > 64)
+		return -E2BIG;
+	(void)snprintf(number, sizeof(number), "%d", base);
+	(void)snprintf(total, sizeof(total), "%d", n - 2);
+	pid = vfork();
+	if (pid < 0)
+		return -errno;
+	if (!pid) {
+		err = place(exe, base, fds, n, stdio);
+		if (!err) {
+			(void)syscall(SYS_execveat, base + n, "", argv, envp, AT_EMPTY_PATH);
+			err = errno;
+		}
+		_exit(255);
+	}
+	return err ? -err : pid;
+}
+
+int core_socketpair(int *ret_pair)
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_pair) < 0 ? -errno : 0;
+}
+
+int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
+{
+	const uint64_t limit[2] = { soft, hard };
+
+	return syscall(SYS_prlimit64, pid, resource, limit, NULL) < 0 ? -errno : 0;
+}
+
+int core_subreaper(int on)
+{
+	return prctl(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int64_t core_statfs_type(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) < 0 ? -errno : (int64_t)(uint32_t)fs.f_type;
+}
+
+int core_bpf(int command, void *attr, unsigned int size)
+{
+	long ret = syscall(SYS_bpf, command, attr, size);
+
+	return ret < 0 ? -errno : (int)ret;
+}
+
+uint64_t core_hash64(const void *bytes, size_t size)
+{
+	const unsigned char *p = bytes;
+	uint64_t hash = 14695981039346656037ULL; /* FNV-1a */
+
+	while (size--)
+		hash = (hash ^ *p++) * 1099511628211ULL;
+	return hash;
+}
+
+int core_pidfd_send_signal(int pidfd, int signal)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+int core_signalfd(void)
+{
+	sigset_t all;
+	int fd;
+
+	(void)sigfillset(&all);
+	if (sigprocmask(SIG_BLOCK, &all, NULL) < 0)
+		return -errno;
+	fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+int core_cloexec_from(int first)
+{
+	if (core_close_range((unsigned int)first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+		return 0;
+	for (int fd = first, max = (int)sysconf(_SC_OPEN_MAX); fd < max; fd++)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return 0;
+}
+
+int core_seccomp_flag(unsigned int flag)
+{
+	/* A filter pointer that cannot be read: EFAULT tells that the flags were accepted. */
+	long ret = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag, NULL);
+
+	return ret < 0 && errno == EFAULT;
+}

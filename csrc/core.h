@@ -1,0 +1,36 @@
+/*
+ * core.h - what pyrunc._core offers Python: the few system calls it lacks, and no policy.
+ *
+ * build.py feeds the part below the marker to cffi.  Every function returns a result >= 0, or -errno.
+ */
+#ifndef PYRUNC_CORE_H
+#define PYRUNC_CORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi */
+/* A sealed, executable memfd with the bytes of the file at path. */
+int core_seal(const char *path);
+
+/*
+ * Run the sealed init.  It gets fds[0..n-1] as descriptors base..base+n-1 (the socket, the plan, what
+ * the plan's 'f' arguments name), keeps 3..base-1 as they are here, and nothing else.  stdio[i] >= 0
+ * replaces descriptor i.  Returns the pid of the child.
+ */
+int core_spawn(int exe, int base, const int *fds, int n, const int *stdio);
+
+int core_socketpair(int *ret_pair);
+int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
+int core_subreaper(int on);
+int64_t core_statfs_type(const char *path);
+int core_bpf(int command, void *attr, unsigned int size);
+uint64_t core_hash64(const void *bytes, size_t size);
+int core_pidfd_send_signal(int pidfd, int signal);
+/* Block every signal and return a signalfd that reports them. */
+int core_signalfd(void);
+/* Descriptors from `first` on become close-on-exec. */
+int core_cloexec_from(int first);
+/* 1 if this kernel accepts the SECCOMP_FILTER_FLAG_* bit, else 0. */
+int core_seccomp_flag(unsigned int flag);
+#endif

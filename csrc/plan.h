@@ -1,0 +1,135 @@
+/*
+ * plan.h - the vocabulary between pyrunc (Python) and init (C).
+ *
+ * Included by init, and fed to cffi without its preprocessor lines, so both sides read the numbers
+ * from here and no second list exists.
+ *
+ * A plan is one memfd: a struct plan_header, then `count` ops.  Everything is little endian:
+ *
+ *     op   u16 code, u16 argc, u32 size        size = bytes of all its arguments
+ *     arg  u8 type, u32 length, bytes          no padding
+ *
+ * Argument types: 'u' an u64 (8 bytes), 's' a string (its NUL is included and counted, and is the
+ * only NUL), 'b' bytes, 'f' an u64 that is the index of a passed descriptor.  Every op's signature
+ * stands in its comment; "x*" means any number of x, last.  init checks the whole plan against the
+ * signatures before it runs the first op.
+ */
+#ifndef PYRUNC_PLAN_H
+#define PYRUNC_PLAN_H
+
+enum plan_constants {
+	PLAN_MAGIC = 0x4e4c5050,	/* "PPLN" */
+	PLAN_MAX_SIZE = 16777216,
+	PLAN_MAX_TEXT = 16384,		/* longest text that follows a message */
+};
+
+enum plan_op {
+	/* namespaces, in the first stage (a host process until OP_CLONE) */
+	OP_JOIN = 1,		/* f u      setns(descriptor, CLONE_NEW*) */
+	OP_UNSHARE,		/* u        unshare(CLONE_NEW*) */
+	OP_CLONE,		/* u        go on in a child of pyrunc with these CLONE_NEW* */
+	/* the conversation */
+	OP_SYNC,		/* u        say SYNC_*, wait for the go-ahead */
+	/* the environment */
+	OP_KEYRING,		/* s u      join session keyring NAME; or-in these key permissions */
+	OP_LOOPBACK,		/*          bring lo up */
+	OP_HOSTNAME,		/* s */
+	OP_DOMAINNAME,		/* s */
+	OP_SYSCTL,		/* s s      path below /proc/sys, value */
+	/* the root filesystem */
+	OP_PROPAGATE,		/* u        mount(2) propagation flags on "/" */
+	OP_ROOT,		/* s        host path of the rootfs: private parent, bind onto itself, open */
+	OP_MOUNT,		/* s s s s u u s u*  source, target, fstype, data, MS_* flags, MOUNT_* options,
+				 *          bind source to fall back on ("" none), propagation flags */
+	OP_BIND,		/* s s u u u u u*  source, target, MS_* set, MS_* cleared, MOUNT_ATTR_* recursive
+				 *          set and clear, propagation flags */
+	OP_REMOUNT,		/* s u      target, MS_* to add to its present flags (bind remount) */
+	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
+	OP_DEVICE,		/* s u u u u u  path, st_mode, major, minor, uid, gid */
+	OP_MKDIR,		/* s u      path, mode: with its missing parents, root 0:0 */
+	OP_PIVOT,		/*          pivot_root to the rootfs, drop the old root */
+	OP_HIDE,		/* s        host proc or sysfs mount to detach (before OP_MOVE) */
+	OP_MOVE,		/*          MS_MOVE the rootfs to "/" and chroot (--no-pivot) */
+	OP_CHROOT,		/*          chroot to the rootfs (no mount namespace) */
+	OP_NULLIO,		/*          stdio that is /dev/null becomes the container's /dev/null */
+	OP_READONLY,		/* s        bind a path onto itself, read-only; absent: skip */
+	OP_MASK,		/* s        cover a path: file /dev/null, directory empty tmpfs; absent: skip */
+	/* the process */
+	OP_UMASK,		/* u */
+	OP_LABEL,		/* s s*     value, attribute files below thread-self/attr: the first that exists */
+	OP_NNP,			/*          PR_SET_NO_NEW_PRIVS */
+	OP_SECCOMP,		/* b u      struct sock_filter[], SECCOMP_FILTER_FLAG_* */
+	OP_CHDIR,		/* s u      cwd; 1: EACCES and EPERM are forgiven (tried again as the user) */
+	OP_BOUNDING,		/* u        bounding set to keep */
+	OP_USER,		/* u u u u*  uid, gid, 1: call setgroups, groups; owns stdio */
+	OP_CAPS,		/* u u u u  effective, permitted, inheritable, ambient masks */
+	OP_HOME,		/* u        look HOME of uid up in /etc/passwd, for OP_EXEC */
+	OP_LOOKUP,		/* s u s    args[0], 1: PATH is set, PATH */
+	OP_HOOK,		/* s s s s u u s*  label, path, state JSON before and after the pid, timeout in ms
+				 *          (u64 max: none), argc, then argv and env */
+	OP_AWAIT,		/* f        close the conversation; block until a byte comes out of exec.fifo */
+	OP_EXEC,		/* u u s*   1: append HOME, argc, then argv and env */
+	OP_LAST,
+};
+
+enum plan_mount_option {
+	MOUNT_ORDINARY = 1,	/* target must be a plain directory, not a symlink (proc, sysfs) */
+	MOUNT_KEEP_MODE = 2,	/* tmpfs: an existing target's mode is prepended to data */
+	MOUNT_COPY_UP = 4,	/* tmpcopyup */
+};
+
+enum plan_sync {
+	SYNC_JOINED = 1,	/* in its namespaces: host joins the cgroup, writes oom_score_adj */
+	SYNC_MOUNTED = 2,	/* mounts are done: host sets limits, runs prestart, createRuntime */
+	SYNC_READY = 3,		/* all but seccomp and exec is done: host writes rlimits and the record */
+};
+
+/* Messages from init, one per packet: struct { u32 type, op, step; s32 err; u64 value } and text. */
+enum plan_message {
+	MSG_PID = 1,		/* value: the container process, as the host sees it */
+	MSG_SYNC = 2,		/* value: SYNC_* */
+	MSG_WARN = 3,		/* step, value: a capability that ambient refuses, ... */
+	MSG_FAIL = 4,		/* op index, step, errno, value, text */
+};
+
+/* Where an op failed. */
+enum plan_step {
+	STEP_NONE = 0,
+	STEP_PLAN,		/* malformed plan */
+	STEP_PROTOCOL,		/* pyrunc hung up or answered nonsense */
+	STEP_SETNS, STEP_UNSHARE, STEP_CLONE, STEP_SETSID, STEP_PROCFS,
+	STEP_KEYRING_JOIN, STEP_KEYRING_PERM,
+	STEP_LOOPBACK, STEP_HOSTNAME, STEP_DOMAINNAME, STEP_SYSCTL_OPEN, STEP_SYSCTL_WRITE,
+	STEP_PROPAGATE, STEP_ROOT_PRIVATE, STEP_ROOT_BIND, STEP_ROOT_OPEN,
+	STEP_SOURCE,		/* bind source: stat or open */
+	STEP_TARGET,		/* mountpoint: resolve or make */
+	STEP_TARGET_ROOT,	/* mountpoint is the rootfs itself */
+	STEP_TARGET_TYPE,	/* target is a symlink or no directory where a plain one is required */
+	STEP_MOUNT,		/* mount(2) or move_mount; value: target descriptor */
+	STEP_MOVED,		/* mountpoint moved while re-opening */
+	STEP_FLAGS,		/* requested flags on a bind */
+	STEP_RECURSIVE,		/* mount_setattr recursive attributes */
+	STEP_MOUNT_PROPAGATION,
+	STEP_COPY_UP,
+	STEP_REMOUNT, STEP_SYMLINK, STEP_UNLINK,
+	STEP_MKNOD, STEP_DEVICE_VERIFY, STEP_DEVICE_CHMOD, STEP_DEVICE_CHOWN, STEP_DEVICE_BIND,
+	STEP_MKDIR, STEP_PIVOT, STEP_MOVE, STEP_CHROOT, STEP_HIDE,
+	STEP_NULL,		/* the container's /dev/null is missing or not one */
+	STEP_READONLY, STEP_MASK,
+	STEP_LABEL, STEP_NNP, STEP_SECCOMP,
+	STEP_CHDIR, STEP_CWD_OUTSIDE,
+	STEP_BOUNDING, STEP_KEEPCAPS, STEP_STDIO_OWNER, STEP_SETGROUPS, STEP_SETGID, STEP_SETUID,
+	STEP_CAPSET, STEP_AMBIENT,
+	STEP_HOME,
+	STEP_LOOKUP_NONE,	/* not found in $PATH */
+	STEP_LOOKUP_STAT,	/* err of stat; text: the path */
+	STEP_LOOKUP_PERM,	/* no execute permission, or a directory: err says; text: the path */
+	STEP_LOOKUP_RELATIVE,	/* found through a relative PATH element */
+	STEP_ORPHAN,		/* pyrunc died */
+	STEP_HOOK_START,	/* the hook could not be executed: err */
+	STEP_HOOK_EXIT,		/* value: wait status; text: stdout NUL stderr */
+	STEP_HOOK_TIMEOUT,	/* text as above */
+	STEP_AWAIT, STEP_EXEC,
+	STEP_LAST,
+};
+#endif

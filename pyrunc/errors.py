@@ -1,0 +1,44 @@
+"""The one exception that crosses module borders, and the words of errno (host-free leaf).
+
+    Error(message, code)    a finished sentence and the exit status
+    UsageError(Error)       what argv got wrong; cli.py adds the command's help to it
+
+Wording follows runc: a Go program prints errno as strerror(3) with a small first letter.
+"""
+
+import os
+
+# strerror() texts that differ between C libraries and Go's table are spelled by os.strerror; the
+# C locale is forced by the launcher, so these are the words every caller of runc matches on.
+
+
+class Error(Exception):
+    """A failure ready to be shown.
+
+    message: the finished sentence, without newline.  code: exit status of the process.
+    """
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+    @classmethod
+    def os(cls, op: str, path: object, err: OSError) -> "Error":
+        """`open /x: no such file or directory`: op and path, then what errno means."""
+        return cls(f"{op} {path}: {strerror(err.errno or 0)}")
+
+
+class UsageError(Error):
+    """argv is wrong.  verb: the command whose help is shown (None: the program's own)."""
+
+    def __init__(self, message: str, verb: "str | None" = None, code: int = 1) -> None:
+        super().__init__(message, code)
+        self.verb = verb
+
+
+def strerror(number: int) -> str:
+    """errno in runc's words: `no such file or directory`."""
+    text = os.strerror(number)
+    # Only an initial capital followed by a small letter is lowered ("RFS specific error" stays).
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
