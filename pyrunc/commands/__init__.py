@@ -1,0 +1,164 @@
+"""The command table: what a verb's rows look like, which verbs exist, and the rows they share.
+
+One file per verb holds `COMMAND` (its rows) and `run(opts)`.  cli.py parses argv by the rows, help.py
+explains them.  Importing this package imports no verb.
+"""
+
+# What `--version`, `state` and `features` claim to be: the runc whose command line this is, and the
+# runtime-spec whose configuration is understood.
+RUNC_VERSION = "1.5.1"
+SPEC_VERSION = "1.3.0"
+
+
+class Option:
+    """One flag.  `--name`, `-name` and, when there is one, the letter `short` are the same flag.
+
+    kind says what a value looks like and what lands in opts[key]:
+      bool      False, or True; takes no separate value        str   text
+      int       a Go integer literal                           list  every text given, in order
+      duration  seconds as a float, from `1m30s` and the like
+    """
+
+    __slots__ = ("default", "help", "hidden", "key", "kind", "metavar", "name", "short")
+
+    def __init__(
+        self,
+        name: str,
+        short: str = "",
+        kind: str = "bool",
+        default: object = None,
+        hidden: bool = False,
+        metavar: str = "",
+        help: str = "",
+    ) -> None:
+        self.name = name
+        self.short = short
+        self.kind = kind
+        self.default = False if kind == "bool" and default is None else default
+        self.hidden = hidden
+        self.metavar = metavar
+        self.help = help
+        self.key = name.replace("-", "_")
+
+
+class Command:
+    """One verb.  nargs: (least, most) positionals, most None for no limit.
+
+    prefix_only: flags end at the first positional (the rest is somebody else's command line).
+    failure: the exit status of this verb's runtime errors; usage errors always exit 1.
+    """
+
+    __slots__ = ("args", "failure", "name", "nargs", "options", "prefix_only", "summary")
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        args: str = "<container-id>",
+        nargs: tuple = (1, 1),
+        options: tuple = (),
+        prefix_only: bool = False,
+        failure: int = 1,
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.args = args
+        self.nargs = nargs
+        self.options = options
+        self.prefix_only = prefix_only
+        self.failure = failure
+
+
+# Every verb, in the order help lists them: name -> (module in this package, summary).
+VERBS = {
+    "create": ("create", "create a container"),
+    "delete": ("delete", "delete any resources held by the container, often used with detached ones"),
+    "features": ("features", "show the enabled features"),
+    "kill": ("kill", "send a signal (default: SIGTERM) to the container's init process"),
+    "list": ("list", "list the containers started with the given root"),
+    "plan": ("plan", "print the steps that would create the container, and do nothing"),
+    "run": ("run", "create and run a container"),
+    "spec": ("spec", "create a new specification file"),
+    "start": ("start", "execute the user defined process in a created container"),
+    "state": ("state", "output the state of a container"),
+}
+
+# Flags that come before the verb.
+GLOBALS = (
+    Option("debug", help="enable debug logging"),
+    Option("log", kind="str", default="", metavar="PATH", help="set the log file (default: stderr)"),
+    Option(
+        "log-format",
+        kind="str",
+        default="text",
+        metavar="FORMAT",
+        help='set the log format: "text" or "json"',
+    ),
+    Option(
+        "root",
+        kind="str",
+        default="",
+        metavar="DIR",
+        help="root directory for storage of container state (should be in tmpfs)",
+    ),
+    Option("systemd-cgroup", help="use systemd for cgroups, not the cgroup file system"),
+    Option(
+        "rootless",
+        kind="str",
+        default="auto",
+        metavar="BOOL",
+        help='ignore cgroup permission errors: "true", "false" or "auto"',
+    ),
+    Option("version", "v", help="print the version"),
+)
+
+# In every row set, the program's own included.
+HELP = Option("help", "h", help="show help")
+
+# Rows several verbs share.
+BUNDLE = Option(
+    "bundle",
+    "b",
+    kind="str",
+    default="",
+    metavar="DIR",
+    help="path to the root of the bundle directory (default: the current directory)",
+)
+CONSOLE_SOCKET = Option(
+    "console-socket",
+    kind="str",
+    default="",
+    metavar="PATH",
+    help="path to an AF_UNIX socket that receives the master end of the console",
+)
+PIDFD_SOCKET = Option(
+    "pidfd-socket",
+    kind="str",
+    default="",
+    metavar="PATH",
+    help="path to an AF_UNIX socket that receives a pidfd of the init process",
+)
+PID_FILE = Option(
+    "pid-file",
+    kind="str",
+    default="",
+    metavar="PATH",
+    help="file to write the process id to",
+)
+NO_PIVOT = Option(
+    "no-pivot", help="do not use pivot_root to jail the process, for a rootfs on top of a ramdisk"
+)
+NO_NEW_KEYRING = Option(
+    "no-new-keyring", help="keep the caller's session keyring instead of creating a new one"
+)
+PRESERVE_FDS = Option(
+    "preserve-fds",
+    kind="int",
+    default=0,
+    metavar="N",
+    help="pass N additional file descriptors (stdio and $LISTEN_FDS come first)",
+)
+DETACH = Option("detach", "d", help="detach from the container's process")
+NO_SUBREAPER = Option(
+    "no-subreaper", help="disable the use of the subreaper used to reap reparented processes"
+)
