@@ -1,0 +1,73 @@
+# Each target brings what it needs (Debian packages as root, Python ones into .venv), and does
+# nothing when nothing is to be done.
+
+PYTHON := /usr/bin/python3
+PREFIX := /usr/local
+VENV := .venv
+BIN := $(VENV)/bin
+WHEELS := build/wheels
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := setup.py pyproject.toml $(shell find pyrunc csrc oci-spec -name '*.py' -o -name '*.[ch]' -o -name '*.json')
+# Under sudo, what is built still belongs to the person who typed it.
+OWN = if [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" build $(VENV); fi
+
+.NOTPARALLEL:
+.PHONY: help build demo test unit lint bless bench install clean packages-%
+help:
+	@echo "sudo make demo                    build, and run a container to look at"
+	@echo "sudo make install PREFIX=/usr/local   install the pyrunc command"
+	@echo "sudo make test                    lint, unit and integration tests"
+	@echo "sudo make bench                   compare with runc and crun"
+	@echo "make build | unit | lint | bless | clean"
+
+build: packages-build $(VENV)/built
+	@:
+
+demo: packages-demo build
+	@PYRUNC=$(CURDIR)/$(BIN)/pyrunc scripts/demo.sh
+
+test: packages-test build $(VENV)/tested
+	@$(BIN)/pytest $(ARGS)
+
+unit: build $(VENV)/tested
+	@$(BIN)/pytest tests/unit $(ARGS)
+
+lint: build $(VENV)/tested
+	@$(BIN)/pytest -q tests/unit/test_style.py
+
+bless: build $(VENV)/tested
+	@$(BIN)/pytest -q tests/unit --bless
+
+bench: packages-bench build
+	@$(BIN)/python bench/bench.py --pyrunc $(CURDIR)/$(BIN)/pyrunc $(ARGS)
+
+# A virtual environment of its own, and a link that the command follows back to it.
+install: build
+	@$(PYTHON) -m venv --clear --without-pip "$(PREFIX)/lib/pyrunc"
+	@$(PIP) --python "$(PREFIX)/lib/pyrunc/bin/python" install --no-index --find-links $(WHEELS) pyrunc
+	@mkdir -p "$(PREFIX)/bin"
+	@ln -sfn ../lib/pyrunc/bin/pyrunc "$(PREFIX)/bin/pyrunc"
+	@"$(PREFIX)/bin/pyrunc" --version
+
+clean:
+	@rm -rf build $(VENV) *.egg-info
+
+packages-%:
+	@scripts/packages.sh $*
+
+$(VENV)/made: pyproject.toml | packages-build
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install 'setuptools>=66' wheel 'cffi>=1.15'
+	@$(PIP) wheel --wheel-dir $(WHEELS) $$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")')
+	@touch $@
+
+$(VENV)/built: $(SOURCES) $(VENV)/made
+	@rm -rf build/lib* build/scripts* $(WHEELS)/pyrunc-*
+	@$(PIP) wheel --no-build-isolation --no-deps --wheel-dir $(WHEELS) .
+	@$(PIP) install --no-index --find-links $(WHEELS) --force-reinstall --no-deps pyrunc
+	@$(PIP) install --no-index --find-links $(WHEELS) pyrunc
+	@touch $@; $(OWN)
+
+$(VENV)/tested: $(VENV)/made pyproject.toml
+	@$(PIP) install $$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"], sep="\n")')
+	@touch $@; $(OWN)
