@@ -34,7 +34,7 @@ cat >"$dir/rootfs/bin/show" <<'SHOW'
 say() { printf '\n\033[1m%s\033[0m\n' "$1"; }
 limit() { cat "/sys/fs/cgroup/$1" 2>/dev/null || cat "/sys/fs/cgroup/$2"; }
 say "I am process $$ of this machine; all the processes I see:"
-ps -o pid,user,comm,args
+ps -o pid,user,args
 say "My name, my network:"
 hostname
 ip -brief address 2>/dev/null || ip address show

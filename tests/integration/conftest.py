@@ -1,0 +1,90 @@
+"""Fixtures: the command, bundles, and the check that a test left nothing on the host."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+from harness import Bundle, Runtime, cgroup_dirs, processes_in, read, wait_for
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The installed command: PYRUNC, or the one beside this interpreter."""
+    path = os.environ.get("PYRUNC") or os.path.join(os.path.dirname(sys.executable), "pyrunc")
+    if not os.access(path, os.X_OK):
+        pytest.skip(f"{path} is not there: make build")
+    return path
+
+
+@pytest.fixture(scope="session")
+def binaries(tmp_path_factory):
+    """(busybox, probe): the static programs of every root filesystem."""
+    directory = tmp_path_factory.mktemp("binaries")
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is missing (package busybox-static)")
+    shutil.copy(busybox, directory / "busybox")
+    source = os.path.join(os.path.dirname(__file__), "..", "probe.c")
+    output = str(directory / "probe")
+    subprocess.run(["cc", "-std=gnu11", "-Os", "-static", "-o", output, source], check=True)
+    return str(directory / "busybox"), output
+
+
+@pytest.fixture(scope="session")
+def base_config(command, tmp_path_factory):
+    """What `spec` writes: the configuration that tests edit."""
+    directory = tmp_path_factory.mktemp("spec")
+    subprocess.run([command, "spec"], cwd=directory, check=True)
+    return json.loads(read(directory / "config.json"))
+
+
+@pytest.fixture
+def pyrunc(command, tmp_path):
+    """The command with a private --root; what the test leaves is deleted, leaks fail it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    prefix = f"pt{os.getpid()}-{tmp_path.name}-"
+    runtime = Runtime(command, tmp_path, prefix)
+    yield runtime
+    for name in runtime.names():
+        runtime("delete", "--force", name, code=None)
+    left = runtime.names()
+    assert not left, f"left in --root: {left}"
+    wait_for(lambda: not processes_in(prefix), 3, f"end of {processes_in(prefix)}")
+    assert not cgroup_dirs(prefix)
+    mounts = [line for line in read("/proc/self/mountinfo").splitlines() if str(tmp_path) in line]
+    assert not mounts
+    null = os.stat("/dev/null")
+    assert stat.S_ISCHR(null.st_mode) and null.st_rdev == os.makedev(1, 3)
+    assert (null.st_mode & 0o777, null.st_uid) == (0o666, 0)
+
+
+@pytest.fixture
+def make_bundle(base_config, binaries, tmp_path):
+    """Makes one more bundle."""
+    made = []
+
+    def make():
+        made.append(Bundle(tmp_path / f"bundle{len(made)}", base_config, *binaries))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    """A bundle whose process is the probe."""
+    return make_bundle()
+
+
+@pytest.fixture
+def cgroup_mode():
+    """v1, hybrid or v2, by the mounts of this host."""
+    mounts = read("/proc/self/mounts")
+    if " /sys/fs/cgroup cgroup2 " in mounts:
+        return "v2"
+    return "hybrid" if " /sys/fs/cgroup/unified cgroup2 " in mounts else "v1"
