@@ -31,6 +31,7 @@ INIT_FLAGS = [
     "-Os",
     "-ffreestanding",
     "-fno-stack-protector",
+    "-fno-tree-loop-distribute-patterns",  # or memcpy() would call memcpy()
     "-fno-asynchronous-unwind-tables",
     "-fno-pie",
     "-ffunction-sections",

@@ -16,6 +16,7 @@ struct failure {
 	u64 value;
 	const char *text;	/* static storage, or a plan string */
 	u32 text_len;
+	const char *label;	/* of a hook, for the line after the no-return point */
 };
 
 /* One decoded argument; .s points into the mapped plan. */
@@ -85,6 +86,10 @@ static inline void cleanup_fd_(const int *fd)
 }
 #define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 
+/* init_sync.c: report that op number `op` failed, to pyrunc or, once that is gone, on stderr. */
+void report_failure(u32 op, const struct failure *f);
+/* init_sync.c: tell pyrunc the pid of the container's process. */
+int send_pid(u64 pid);
 /* init_sync.c: report a warning that changes nothing (STEP_*, value). */
 void warn(u32 step, s32 err, u64 value);
 

@@ -1,0 +1,305 @@
+/* init_sync.c - the conversation with pyrunc, hooks, and the wait for start. */
+#include "init.h"
+
+#include <linux/prctl.h>
+
+#define SIGKILL 9
+#define SIGCHLD 17
+#define MFD_CLOEXEC 1
+#define SEEK_SET 0
+#define SEEK_END 2
+#define POLLIN 1
+#define EINTR 4
+#define HOOK_TAIL 4000 /* bytes of each of a hook's outputs that a failure carries */
+
+struct message {
+	u32 type, op, step;
+	s32 err;
+	u64 value;
+};
+
+struct vector {
+	const void *base;
+	size_t length;
+};
+
+static long send_message(const struct message *m, const char *text, u32 length)
+{
+	const struct vector parts[2] = { { m, sizeof(*m) }, { text, length } };
+	long ret;
+
+	do
+		ret = sys3(__NR_writev, self.sock, parts, length ? 2 : 1);
+	while (ret == -EINTR);
+	return ret;
+}
+
+void warn(u32 step, s32 err, u64 value)
+{
+	const struct message m = { .type = MSG_WARN, .step = step, .err = err, .value = value };
+
+	(void)send_message(&m, NULL, 0);
+}
+
+int send_pid(u64 pid)
+{
+	const struct message m = { .type = MSG_PID, .value = pid };
+
+	return send_message(&m, NULL, 0) < 0 ? -1 : 0;
+}
+
+int op_sync(const struct args *a, struct failure *f)
+{
+	const struct message m = { .type = MSG_SYNC, .value = a->v[0].u };
+	char go;
+	long ret;
+
+	if (a->v[0].u == SYNC_READY) {
+		/* From here on this process holds no file or directory of the host (CVE-2024-21626). */
+		(void)close_fd(self.procfs);
+		(void)close_fd(self.root);
+		self.procfs = self.root = -1;
+	}
+	ret = send_message(&m, NULL, 0);
+	if (ret < 0)
+		return fail(f, ret, STEP_PROTOCOL);
+	do
+		ret = sys3(__NR_read, self.sock, &go, 1);
+	while (ret == -EINTR);
+	if (ret != 1)
+		return fail(f, ret, STEP_ORPHAN);
+	if (a->v[0].u == SYNC_READY)
+		(void)sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
+	return 0;
+}
+
+int op_await(const struct args *a, struct failure *f)
+{
+	char byte;
+	long ret;
+
+	/* ---- No return: pyrunc has finished.  Failures are one line on stderr, status 255. ---- */
+	(void)close_fd(self.sock);
+	self.sock = -1;
+	self.awaiting = 1;
+	do
+		ret = sys3(__NR_read, arg_fd(a, 0), &byte, 1);
+	while (ret == -EINTR);
+	/* The descriptor stays until exec closes it: whoever started us sees that as the exec. */
+	return ret != 1 ? fail(f, ret, STEP_AWAIT) : 0;
+}
+
+/* ---- hooks ---- */
+
+static char hook_output[2 * HOOK_TAIL + 1]; /* stdout NUL stderr */
+
+/* Child of op_hook: become the hook, or write errno into `report`. */
+static void hook_child(const struct args *a, const int fds[3], int report)
+{
+	/* argv and env of a hook are bounded by the plan's size; so is this array. */
+	static const char *list[4096];
+	const u32 argc = (u32)a->v[5].u, given = a->n - 6;
+	s32 err = 7; /* E2BIG */
+	u32 i, at = 0;
+
+	if (self.host >= 0 && self.root >= 0)
+		(void)sys1(__NR_fchdir, self.root); /* createContainer: cwd is the rootfs */
+	for (i = 0; i < 3; i++)
+		(void)sys3(__NR_dup3, fds[i], i, 0);
+	if (given + 2 <= sizeof(list) / sizeof(*list) && argc <= given) {
+		for (i = 0; i < argc; i++)
+			list[at++] = a->v[6 + i].s;
+		list[at++] = NULL;
+		for (i = argc; i < given; i++)
+			list[at++] = a->v[6 + i].s;
+		list[at] = NULL;
+		err = (s32)-sys3(__NR_execve, a->v[1].s, list, list + argc + 1);
+	}
+	(void)sys3(__NR_write, report, &err, sizeof(err));
+	(void)sys1(__NR_exit_group, 127);
+}
+
+/* Copy the tail of a captured output to `to`; returns the end. */
+static char *read_tail(int fd, char *to)
+{
+	long size = sys3(__NR_lseek, fd, 0, SEEK_END), n;
+
+	if (size <= 0)
+		return to;
+	(void)sys3(__NR_lseek, fd, size > HOOK_TAIL ? size - HOOK_TAIL : 0, SEEK_SET);
+	n = sys3(__NR_read, fd, to, HOOK_TAIL);
+	return n > 0 ? to + n : to;
+}
+
+/* Wait for the hook; 1 if it ran past its timeout (and was killed). */
+static int wait_hook(long pid, u64 timeout_ms, int *ret_status)
+{
+	int late = 0;
+	long ret;
+
+	if (timeout_ms != ~0ULL) {
+		cleanup_fd int pidfd = (int)sys2(__NR_pidfd_open, pid, 0);
+		struct {
+			int fd;
+			short events, revents;
+		} item = { .fd = pidfd, .events = POLLIN };
+		const u64 limit[2] = { timeout_ms / 1000, timeout_ms % 1000 * 1000000 };
+
+		do
+			ret = sys5(__NR_ppoll, &item, 1, limit, 0, 8);
+		while (ret == -EINTR);
+		if (!ret) {
+			late = 1;
+			(void)sys2(__NR_kill, pid, SIGKILL);
+		}
+	}
+	do
+		ret = sys4(__NR_wait4, pid, ret_status, 0, 0);
+	while (ret == -EINTR);
+	return late;
+}
+
+/* The state JSON with our pid between its halves, as a file to read from its start. */
+static int hook_stdin(const struct args *a)
+{
+	char pid[20];
+	int fd = (int)sys2(__NR_memfd_create, "state", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return fd;
+	(void)sys3(__NR_write, fd, a->v[2].s, a->v[2].len);
+	(void)sys3(__NR_write, fd, pid, put_u64(pid, (u64)sys0(__NR_getpid)) - pid);
+	(void)sys3(__NR_write, fd, a->v[3].s, a->v[3].len);
+	(void)sys3(__NR_lseek, fd, 0, SEEK_SET);
+	return fd;
+}
+
+int op_hook(const struct args *a, struct failure *f)
+{
+	cleanup_fd int in = hook_stdin(a);
+	cleanup_fd int out = (int)sys2(__NR_memfd_create, "stdout", MFD_CLOEXEC);
+	cleanup_fd int err = (int)sys2(__NR_memfd_create, "stderr", MFD_CLOEXEC);
+	const int fds[3] = { in, out, err };
+	int report[2] = { -1, -1 }, status = 0, late;
+	s32 failed = 0;
+	char *end;
+	long pid, n;
+
+	f->label = a->v[0].s;
+	if (in < 0 || out < 0 || err < 0)
+		return fail(f, in < 0 ? in : out < 0 ? out : err, STEP_HOOK_START);
+	n = sys2(__NR_pipe2, report, O_CLOEXEC);
+	pid = n < 0 ? n : sys5(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+	if (!pid)
+		hook_child(a, fds, report[1]);
+	if (n >= 0)
+		(void)close_fd(report[1]);
+	if (pid < 0) {
+		if (n >= 0)
+			(void)close_fd(report[0]);
+		return fail(f, pid, STEP_HOOK_START);
+	}
+	n = sys3(__NR_read, report[0], &failed, sizeof(failed));
+	(void)close_fd(report[0]);
+	late = wait_hook(pid, a->v[4].u, &status);
+	if (n == sizeof(failed))
+		return fail_text(f, failed, STEP_HOOK_START, a->v[1].s);
+	if (!late && !status)
+		return 0;
+	end = read_tail(out, hook_output);
+	*end++ = 0;
+	end = read_tail(err, end);
+	f->text = hook_output;
+	f->text_len = (u32)(end - hook_output);
+	return fail_value(f, 0, late ? STEP_HOOK_TIMEOUT : STEP_HOOK_EXIT, (u64)(u32)status);
+}
+
+/* ---- failures ---- */
+
+/* The errors an execve can meet, in runc's words; pyrunc, which knows them all, is gone by then. */
+static const char *error_text(s32 err)
+{
+	static const struct {
+		s32 err;
+		const char *text;
+	} words[] = {
+		{ 1, "operation not permitted" }, { 2, "no such file or directory" },
+		{ 5, "input/output error" },	  { 7, "argument list too long" },
+		{ 8, "exec format error" },	  { 11, "resource temporarily unavailable" },
+		{ 12, "cannot allocate memory" }, { 13, "permission denied" },
+		{ 20, "not a directory" },	  { 21, "is a directory" },
+		{ 22, "invalid argument" },	  { 23, "too many open files in system" },
+		{ 24, "too many open files" },	  { 26, "text file busy" },
+		{ 36, "file name too long" },	  { 38, "function not implemented" },
+		{ 40, "too many levels of symbolic links" },
+		{ 80, "accessing a corrupted shared library" },
+	};
+
+	for (u32 i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (words[i].err == err)
+			return words[i].text;
+	return "unknown error";
+}
+
+static char line[3 * HOOK_TAIL];
+
+/* Append text to the line, keeping room for its end; newlines would make it two lines. */
+static char *put_text(char *to, const char *text, u32 length)
+{
+	while (length-- && to < line + sizeof(line) - 64) {
+		*to++ = *text == '\n' ? ' ' : *text;
+		text++;
+	}
+	return to;
+}
+
+static char *put(char *to, const char *text)
+{
+	return put_text(to, text, (u32)strlen(text));
+}
+
+/* After the no-return line: `exec /x: exec format error`, or which hook failed and how. */
+static void say_failure(const struct failure *f, const char *label)
+{
+	const int status = (int)f->value;
+	u32 split = 0;
+	char *at = line;
+
+	if (f->step == STEP_HOOK_EXIT || f->step == STEP_HOOK_TIMEOUT || f->step == STEP_HOOK_START) {
+		at = put(at, "error running ");
+		at = put(at, label);
+		at = put(at, ": ");
+	}
+	if (f->step == STEP_HOOK_TIMEOUT) {
+		at = put(at, "hook ran past its timeout");
+	} else if (f->step == STEP_HOOK_EXIT) {
+		at = put(at, status & 127 ? "signal " : "exit status ");
+		at = put_u64(at, (u64)(status & 127 ? status & 127 : status >> 8 & 255));
+		while (split < f->text_len && f->text[split])
+			split++;
+		at = put(at, ", stdout: ");
+		at = put_text(at, f->text, split);
+		at = put(at, ", stderr: ");
+		at = put_text(at, f->text + split + 1, f->text_len - split - 1);
+	} else {
+		at = put(at, f->step == STEP_SECCOMP ? "seccomp" : "exec ");
+		if (f->text)
+			at = put(at, f->text);
+		at = put(at, ": ");
+		at = put(at, error_text(f->err));
+	}
+	*at++ = '\n';
+	(void)sys3(__NR_write, 2, line, at - line);
+}
+
+void report_failure(u32 op, const struct failure *f)
+{
+	const struct message m = {
+		.type = MSG_FAIL, .op = op, .step = f->step, .err = f->err, .value = f->value
+	};
+
+	if (self.sock >= 0)
+		(void)send_message(&m, f->text, f->text_len);
+	else
+		say_failure(f, f->label);
+}
