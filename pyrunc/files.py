@@ -1,0 +1,117 @@
+"""Small files: read one whole, replace one atomically, remove a tree (host; OSError passes)."""
+
+import os
+
+
+def read(path: "str | bytes", dir_fd: "int | None" = None) -> bytes:
+    """The whole file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        return read_fd(fd)
+    finally:
+        os.close(fd)
+
+
+def read_fd(fd: int) -> bytes:
+    """All that is left to read of a descriptor."""
+    parts = []
+    while True:
+        part = os.read(fd, 65536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def read_text(path: str) -> str:
+    """The whole file as text, without the white space around it."""
+    return os.fsdecode(read(path)).strip()
+
+
+def write(path: str, data: "str | bytes") -> None:
+    """One write(2) to an existing file, as /sys, /proc and cgroup files want it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, os.fsencode(data))
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything, however many calls that takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def replace(
+    path: str, data: "str | bytes", mode: int = 0o666, temp: str = "", exclusive: bool = False
+) -> None:
+    """Write `temp` beside `path`, then rename: a reader sees the old content or the new.
+
+    temp: its name (default `.<name>`).  exclusive: a file left there by another is an error.
+    """
+    folder, name = os.path.split(path)
+    temp = os.path.join(folder, temp or f".{name}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temp, flags | (os.O_EXCL if exclusive else os.O_TRUNC), mode)
+    try:
+        try:
+            write_all(fd, os.fsencode(data))
+        finally:
+            os.close(fd)
+        os.rename(temp, path)
+    except OSError:
+        unlink(temp)
+        raise
+
+
+def unlink(path: str) -> None:
+    """Remove a file that may be gone already."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_tree(path: str) -> None:
+    """rm -rf, without following a symlink; what is gone already is fine."""
+    try:
+        os.rmdir(path)
+        return
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        unlink(path)
+        return
+    except OSError:
+        pass  # not empty, most likely; if not, the last rmdir says so
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _empty(fd)
+    finally:
+        os.close(fd)
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
+def _empty(folder: int) -> None:
+    for name in os.listdir(folder):
+        try:
+            os.unlink(name, dir_fd=folder)
+            continue
+        except FileNotFoundError:
+            continue
+        except (IsADirectoryError, PermissionError):
+            pass  # EISDIR is Linux's answer for a directory, EPERM is POSIX's
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=folder)
+        try:
+            _empty(fd)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=folder)

@@ -1,0 +1,71 @@
+"""Facts about one process, read from /proc (reads only; never signals anything)."""
+
+import os
+
+DEAD = "ZX"  # zombie and dead: not a process any more, whatever /proc still shows
+
+
+def stat(pid: int) -> "tuple[str, int] | None":
+    """(state letter, start time in clock ticks) of a process; None if there is none."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, 4096)
+    except OSError:  # ESRCH: it was reaped after the open
+        return None
+    finally:
+        os.close(fd)
+    # The command name, field 2, may hold anything, parentheses and newlines included.
+    fields = data[data.rindex(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[19])
+
+
+def start_time(pid: int) -> int:
+    """Field 22 of /proc/PID/stat; 0 if the process is gone."""
+    found = stat(pid)
+    return found[1] if found else 0
+
+
+def alive(pid: int, start: int) -> bool:
+    """Is this very process (not a later one of the same number) still running?"""
+    if pid <= 0:
+        return False
+    found = stat(pid)
+    return found is not None and found[1] == start and found[0] not in DEAD
+
+
+def state_letter(pid: int) -> str:
+    """`R`, `S`, `D`...; empty if the process is gone."""
+    found = stat(pid)
+    return found[0] if found else ""
+
+
+def pidfd(pid: int, start: int) -> "int | None":
+    """A pidfd (close-on-exec; the caller closes it) of that very process; None if it is gone.
+
+    The start time is read after the open: from then on the number cannot change hands unnoticed.
+    """
+    if pid <= 0:
+        return None
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as err:
+        if err.errno == 3:  # ESRCH
+            return None
+        raise
+    if alive(pid, start):
+        return fd
+    os.close(fd)
+    return None
+
+
+def exe(pid: int) -> "str | None":
+    """Target of /proc/PID/exe; empty if we may not look, None if there is nothing to see."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except PermissionError:
+        return ""
+    except OSError:
+        return None
