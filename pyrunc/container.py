@@ -1,0 +1,484 @@
+"""An existing container: its record and lock, its observed status, and what can be done to it.
+
+May touch: the directory <root>/<id>, the container's process (through a pidfd) and its cgroups.
+OCI runtime-spec 1.3, runtime.md "State", "Lifecycle" and "Operations".
+
+    <root>/<id>/state.json    the record, from "ready" to delete
+                intent.json   the same before that: what to undo if its creator dies
+                exec.fifo     here until `start`: init waits for a byte out of it
+
+Status is observed every time, never stored.  The lock is flock(2) on the directory itself, so it
+dies with its holder and leaves no file: create, start, delete and update hold it exclusively, exec
+shares it, and the commands that only look take none.
+"""
+
+import fcntl
+import os
+import select
+import time
+
+from pyrunc import files, jsonio, procfs, signals
+from pyrunc.cgroups import fs
+from pyrunc.errors import Error, strerror
+
+SPEC_VERSION = "1.3.0"  # of the state documents printed here
+
+STATE = "state.json"
+INTENT = "intent.json"
+FIFO = "exec.fifo"
+INIT_EXE = "/memfd:pyrunc-init"  # core.c names the sealed copy of init so
+
+PATIENCE = 10.0  # seconds to wait for a lock, or for a killed init to be gone
+
+
+# --- the directory and its lock ---
+
+
+def check_id(id: str) -> None:
+    """Refuse what runc refuses; what passes is one harmless path component."""
+    if not id:
+        raise Error("container id cannot be empty")
+    for character in id:
+        if not (character.isascii() and character.isalnum() or character in "_+-."):
+            raise Error("invalid container ID format")
+    if id in (".", ".."):
+        raise Error("invalid container ID format")
+
+
+def directory(root: str, id: str) -> str:
+    """Where everything about the container is; the id is checked."""
+    check_id(id)
+    return f"{root}/{id}"
+
+
+def claim(root: str, id: str) -> int:
+    """Make the container's directory. Returns the exclusive lock on it (close it to unlock)."""
+    path = directory(root, id)
+    try:
+        os.makedirs(root, 0o700, exist_ok=True)
+    except OSError as err:
+        raise Error.os("mkdir", err.filename or root, err) from err
+    while True:
+        try:
+            os.mkdir(path, 0o711)
+        except FileExistsError:
+            raise Error("container with given ID already exists") from None
+        except OSError as err:
+            raise Error.os("mkdir", path, err) from err
+        fd = _lock(path, id, fcntl.LOCK_EX)
+        if fd is not None:  # None: a `delete` removed the empty directory between the two calls
+            os.fchmod(fd, 0o711)  # whatever the umask
+            return fd
+
+
+def lock(root: str, id: str, shared: bool = False) -> int:
+    """Lock an existing container's directory. Returns the descriptor that holds the lock."""
+    fd = _lock(directory(root, id), id, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    if fd is None:
+        raise Error("container does not exist")
+    return fd
+
+
+def _lock(path: str, id: str, mode: int) -> "int | None":
+    """Wait for the lock; None if there is no such directory (any more)."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        fd = _try_lock(path, mode)
+        if fd is None or fd >= 0:
+            return fd
+        if time.monotonic() > deadline:
+            raise Error(f"container {id} is busy: another command holds its lock")
+        time.sleep(0.02)  # flock(2) has no timeout of its own
+
+
+def _try_lock(path: str, mode: int) -> "int | None":
+    """The locked descriptor; -1 if another holds the lock; None if there is no such directory."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as err:
+        raise Error.os("open", path, err) from err
+    try:
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
+        # The holder before us may have been a `delete`, and the path may be a new container's.
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            return fd
+    except BlockingIOError:
+        pass
+    except FileNotFoundError:
+        os.close(fd)
+        return None
+    os.close(fd)
+    return -1
+
+
+# --- the record ---
+
+
+def load(root: str, id: str) -> "dict[str, object]":
+    """The record of a container that was created completely."""
+    path = f"{directory(root, id)}/{STATE}"
+    try:
+        data = files.read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Error("container does not exist") from None
+    except OSError as err:
+        raise Error.os("open", path, err) from err
+    record = _decode(data)
+    if record is None:
+        raise Error(f"{path} is not the record of a container")
+    return record
+
+
+def _decode(data: bytes) -> "dict[str, object] | None":
+    try:
+        record = jsonio.loads(data)
+    except (Error, ValueError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        return None
+    return record
+
+
+def write_intent(root: str, id: str, record: "dict[str, object]") -> None:
+    """Write down what is about to be made, before making it."""
+    _write(f"{root}/{id}/{INTENT}", record)
+
+
+def write_record(root: str, id: str, record: "dict[str, object]") -> None:
+    """Write the record; from here on the container exists."""
+    _write(f"{root}/{id}/{STATE}", record)
+    files.unlink(f"{root}/{id}/{INTENT}")
+
+
+def _write(path: str, record: "dict[str, object]") -> None:
+    try:
+        files.replace(path, jsonio.dumps(record), 0o600)
+    except OSError as err:
+        raise Error.os("open", path, err) from err
+
+
+def private_pid(record: "dict[str, object]") -> bool:
+    """Has it a pid namespace of its own?  Then everything in it dies with its first process."""
+    spaces = record["config"].get("namespaces") or []
+    return any(space.get("type") == "NEWPID" and not space.get("path") for space in spaces)
+
+
+def labels(record: "dict[str, object]") -> "tuple[str, dict[str, str]]":
+    """(bundle, annotations), which the record keeps as one list of `key=value`."""
+    bundle, annotations = "", {}
+    for label in record["config"].get("labels") or []:
+        key, _, value = label.partition("=")
+        if key == "bundle":
+            bundle = value
+        else:
+            annotations[key] = value
+    return bundle, annotations
+
+
+def hook_state(record: "dict[str, object]", status: str, pid: int = 0) -> str:
+    """The state document a hook reads (pid 0: left out)."""
+    bundle, annotations = labels(record)
+    state = {"ociVersion": SPEC_VERSION, "id": record["id"], "status": status}
+    if pid:
+        state["pid"] = pid
+    state["bundle"] = bundle
+    if annotations:
+        state["annotations"] = annotations
+    return jsonio.dumps(state)
+
+
+def _hooks(record: "dict[str, object]", kind: str) -> "list[dict[str, object]]":
+    return ((record.get("pyrunc") or {}).get("hooks") or {}).get(kind) or []
+
+
+# --- status ---
+
+
+def status(root: str, record: "dict[str, object]") -> str:
+    """`paused`, `stopped`, `created` or `running`, as it is at this moment."""
+    if fs.frozen(record.get("cgroup_paths") or {}):
+        return "paused"
+    return unpaused_status(root, record)
+
+
+def unpaused_status(root: str, record: "dict[str, object]") -> str:
+    """The status it has, or would have if it were not paused."""
+    pid = record["init_process_pid"]
+    if not procfs.alive(pid, record["init_process_start"]):
+        return "stopped"
+    if os.path.lexists(f"{root}/{record['id']}/{FIFO}"):
+        # The fifo is unlinked a moment after its byte was read; init's own program is the proof.
+        exe = procfs.exe(pid)
+        if exe == "" or exe is not None and exe.startswith(INIT_EXE):
+            return "created"
+    return "running"
+
+
+def state(root: str, record: "dict[str, object]") -> "dict[str, object]":
+    """The state document of `state` and `list`, its keys in the order they are printed."""
+    now = status(root, record)
+    bundle, annotations = labels(record)
+    result = {
+        "ociVersion": SPEC_VERSION,
+        "id": record["id"],
+        "pid": 0 if now == "stopped" else record["init_process_pid"],
+        "status": now,
+        "bundle": bundle,
+        "rootfs": record["config"].get("rootfs", ""),
+        "created": record["created"],
+    }
+    if annotations:
+        result["annotations"] = dict(sorted(annotations.items()))
+    result["owner"] = ""
+    return result
+
+
+# --- start ---
+
+
+def start(root: str, id: str) -> None:
+    """Let a created container run its program."""
+    fd = lock(root, id)
+    try:
+        record = load(root, id)
+        now = status(root, record)
+        if now == "stopped":
+            raise Error("cannot start a container that has stopped")
+        if now == "paused":
+            raise Error("cannot start a container in the paused state")
+        if now != "created":
+            raise Error("cannot start an already running container")
+        release(root, record)
+        poststart(root, record, fd)
+    finally:
+        os.close(fd)
+
+
+def release(root: str, record: "dict[str, object]") -> None:
+    """Send init the byte it waits for; if hooks depend on it, wait until it has exec'ed."""
+    path = f"{root}/{record['id']}/{FIFO}"
+    try:
+        fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as err:
+        if err.errno == 6:  # ENXIO: nobody has it open for reading
+            raise Error("container process is already dead") from None
+        raise Error.os("open exec fifo", path, err) from err
+    try:
+        os.write(fifo, b"0")
+        files.unlink(path)
+        if _hooks(record, "startContainer") or _hooks(record, "poststart"):
+            # init's end is close-on-exec: POLLERR says that it has exec'ed, or died.
+            poll = select.poll()
+            poll.register(fifo, 0)
+            poll.poll()
+    except OSError as err:
+        raise Error.os("write exec fifo", path, err) from err
+    finally:
+        os.close(fifo)
+
+
+def poststart(root: str, record: "dict[str, object]", locked: int) -> None:
+    """Run the poststart hooks; a failure ends the container (runtime-spec 1.3, lifecycle 9)."""
+    todo = _hooks(record, "poststart")
+    if not todo:
+        return
+    from pyrunc import hooks
+
+    try:
+        hooks.run("poststart", todo, hook_state(record, "running", record["init_process_pid"]))
+    except Error:
+        kill(record)
+        destroy(root, record, force=True)
+        raise
+
+
+# --- signals ---
+
+
+def signal(root: str, record: "dict[str, object]", number: int, leftovers: bool = False) -> None:
+    """Send a signal to the container's process; SIGKILL reaches what shares its cgroup, too.
+
+    leftovers: a container that has stopped is no error; what remains in its cgroup is killed.
+    """
+    paths = record.get("cgroup_paths") or {}
+    now = status(root, record)
+    if now == "stopped" or now == "paused" and unpaused_status(root, record) == "stopped":
+        if not leftovers:
+            raise Error("container not running")
+        if fs.pids(paths):
+            _kill_all(paths, number)
+        return
+    if number == signals.KILL and not private_pid(record):
+        _kill_all(paths, number)
+    else:
+        send(record, number)
+    if number == signals.KILL and now == "paused":
+        fs.freeze(paths, False)
+
+
+def send(record: "dict[str, object]", number: int) -> None:
+    """Signal init and nothing else, whoever may have got its number since."""
+    try:
+        pidfd = procfs.pidfd(record["init_process_pid"], record["init_process_start"])
+        if pidfd is None:
+            raise Error("container not running")
+        try:
+            signals.send(pidfd, number)
+        finally:
+            os.close(pidfd)
+    except ProcessLookupError:
+        raise Error("unable to signal init: os: process already finished") from None
+    except OSError as err:
+        raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
+
+
+def _kill_all(paths: "dict[str, str]", number: int) -> None:
+    try:
+        fs.kill_all(paths, number)
+    except OSError as err:
+        raise Error(f"unable to kill all processes: {strerror(err.errno or 0)}") from err
+    except Error as err:
+        raise Error(f"unable to kill all processes: {err.message}") from err
+
+
+def kill(record: "dict[str, object]") -> None:
+    """SIGKILL the container and wait until its first process is gone."""
+    paths = record.get("cgroup_paths") or {}
+    pid, start_time = record["init_process_pid"], record["init_process_start"]
+    pidfd = procfs.pidfd(pid, start_time)
+    if pidfd is None:
+        return
+    try:
+        if private_pid(record):
+            try:
+                signals.send(pidfd, signals.KILL)
+            except ProcessLookupError:
+                pass  # it has just died, which is all we want
+            except OSError as err:
+                raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
+        else:
+            _kill_all(paths, signals.KILL)
+        if fs.frozen(paths):
+            fs.freeze(paths, False)  # v1: a frozen process does not even die
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(int(PATIENCE * 1000)):
+            letter = procfs.state_letter(pid) or "?"
+            raise Error(f"container init still running: pid {pid} in state {letter}")
+    finally:
+        os.close(pidfd)
+
+
+# --- delete ---
+
+
+def delete(root: str, id: str, force: bool = False) -> None:
+    """Remove a container that has stopped, or only exists as "created"; any, with `force`."""
+    path = directory(root, id)
+    if force:
+        _stop_creation(path)
+    fd = _lock(path, id, fcntl.LOCK_EX)
+    try:
+        if fd is None or not os.path.lexists(f"{path}/{STATE}"):
+            if fd is not None:
+                _undo(path)
+            if not force:
+                raise Error("container does not exist")
+            return
+        record = load(root, id)
+        now = status(root, record)
+        if now == "paused" and unpaused_status(root, record) == "stopped":
+            fs.freeze(record.get("cgroup_paths") or {}, False)
+        elif force or now == "created":
+            kill(record)
+        elif now != "stopped":
+            raise Error(f"cannot delete container {id} that is not stopped: {now}")
+        destroy(root, record, force)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def destroy(root: str, record: "dict[str, object]", force: bool = False) -> None:
+    """Remove what `create` made, then run the poststop hooks.  The caller holds the lock."""
+    paths = record.get("cgroup_paths") or {}
+    path = f"{root}/{record['id']}"
+    try:
+        # Without a pid namespace of its own its children outlive it.
+        if (force or not private_pid(record)) and fs.pids(paths):
+            _kill_all(paths, signals.KILL)
+        _remove_cgroups(paths)
+        remove_directory(path)
+    except Error as err:
+        raise Error(f"unable to destroy container: {err.message}") from err
+    poststop(record)
+
+
+def _remove_cgroups(paths: "dict[str, str]") -> None:
+    try:
+        fs.remove(paths)
+    except OSError as err:
+        text = f"unable to remove container's cgroup: {err.filename}: {strerror(err.errno or 0)}"
+        raise Error(text) from err
+    except Error as err:
+        raise Error(f"unable to remove container's cgroup: {err.message}") from err
+
+
+def remove_directory(path: str) -> None:
+    """Remove a container's directory, the record first: without it the rest is only litter."""
+    try:
+        files.unlink(f"{path}/{STATE}")
+        files.remove_tree(path)
+    except OSError as err:
+        raise Error.os("remove", err.filename or path, err) from err
+
+
+def poststop(record: "dict[str, object]") -> None:
+    """Run the poststop hooks; a failing one is a warning and the others still run (spec 1.3)."""
+    todo = _hooks(record, "poststop")
+    if not todo:
+        return
+    from pyrunc import hooks, log
+
+    state = hook_state(record, "stopped")
+    for index, hook in enumerate(todo):
+        failure = hooks.run_one(hook, state)
+        if failure:
+            log.warning(f"error running poststop hook #{index}: {failure}")
+
+
+def _intent(path: str) -> "dict[str, object] | None":
+    try:
+        return _decode(files.read(f"{path}/{INTENT}"))
+    except OSError:
+        return None
+
+
+def _stop_creation(path: str) -> None:
+    """End a `create` that still holds the lock: it undoes its work when its init is killed."""
+    fd = _try_lock(path, fcntl.LOCK_EX)
+    if fd is None or fd >= 0:
+        if fd is not None:
+            os.close(fd)
+        return
+    intent = None if os.path.lexists(f"{path}/{STATE}") else _intent(path)
+    if intent:
+        _kill_all(intent.get("cgroup_paths") or {}, signals.KILL)
+
+
+def _undo(path: str) -> None:
+    """Remove what a killed `create` left behind.  The caller holds the lock."""
+    intent = _intent(path)
+    if intent:
+        paths = intent.get("cgroup_paths") or {}
+        try:
+            if fs.pids(paths):
+                _kill_all(paths, signals.KILL)
+            _remove_cgroups(paths)
+        except Error as err:
+            raise Error(f"unable to destroy container: {err.message}") from err
+    remove_directory(path)
+    if intent:
+        poststop(intent)
