@@ -1,0 +1,104 @@
+"""The import budget: what each verb may load.  Changing a set here is a reviewed act.
+
+Every module costs start-up time, and start-up is most of what a verb costs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import pyrunc
+
+SITE = os.path.dirname(os.path.dirname(pyrunc.__file__))
+MAIN = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; sys.exit(main())"
+)
+
+# Standard library: extension modules, and Python ones that `os` brings along anyway.
+STANDARD = set(
+    "_collections_abc _stat abc errno fcntl genericpath os os.path posixpath select stat time _abc "
+    "_json _signal".split()
+)
+NATIVE = {"_cffi_backend", "pyrunc._core"}
+COMMON = set(
+    "pyrunc pyrunc.cli pyrunc.commands pyrunc.errors pyrunc.log pyrunc.files pyrunc.jsonio "
+    "pyrunc.procfs pyrunc.container pyrunc.signals pyrunc.cgroups pyrunc.cgroups.fs".split()
+)
+ALLOWED = {
+    "state": COMMON | NATIVE | {"pyrunc.commands.state"},
+    "kill": COMMON | NATIVE | {"pyrunc.commands.kill"},
+    "start": COMMON | NATIVE | {"pyrunc.commands.start"},
+    "delete": COMMON | NATIVE | {"pyrunc.commands.delete"},
+    "list": COMMON | NATIVE | {"pyrunc.commands.list"},
+}
+
+
+def imported(*argv, python=()):
+    """Modules that a child interpreter loads for argv."""
+    command = [sys.executable, "-I", "-S", "-X", "utf8", "-X", "importtime", *python, *argv]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={})
+    rows = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {row.rpartition("|")[2].strip() for row in rows} - {"imported package"}
+
+
+@pytest.fixture(scope="module")
+def bare():
+    return imported("-c", "pass")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A --root with one container that has stopped."""
+    record = {
+        "id": "c",
+        "init_process_pid": 4194304,  # above every kernel's pid_max: nobody
+        "init_process_start": 1,
+        "created": "2026-01-01T00:00:00Z",
+        "config": {
+            "rootfs": "/",
+            "labels": ["bundle=/"],
+            "namespaces": [{"type": "NEWPID", "path": ""}],
+            "cgroups": {"path": "/c"},
+        },
+        "cgroup_paths": {},
+        "namespace_paths": {},
+        "external_descriptors": [],
+        "intel_rdt_path": "",
+        "pyrunc": {
+            "version": 1,
+            "simple": True,
+            "hooks": {},
+            "bundle": "/",
+            "rootfs": "/",
+            "private_pid": True,
+            "driver": "cgroupfs",
+            "cgroup_mode": "v2",
+        },
+    }
+    os.mkdir(tmp_path / "c")
+    with open(tmp_path / "c" / "state.json", "w") as file:
+        json.dump(record, file)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("verb", ALLOWED)
+def test_verb_imports_only_what_it_may(verb, root, bare):
+    argv = [] if verb == "list" else ["c"]
+    loaded = imported("-c", MAIN, SITE, "pyrunc", "--root", root, verb, *argv) - bare
+    assert "pyrunc.cli" in loaded
+    assert not loaded - STANDARD - ALLOWED[verb]
+
+
+@pytest.mark.parametrize("verb", ["state", "kill", "start", "delete"])
+def test_frequent_verbs_load_few_modules_of_ours(verb, root, bare):
+    loaded = imported("-c", MAIN, SITE, "pyrunc", "--root", root, verb, "c") - bare
+    ours = {name for name in loaded if name.startswith("pyrunc")} - {"pyrunc._core"}
+    assert len(ours) <= 12, sorted(ours)
+
+
+def test_the_version_is_not_worth_an_import_of_click(bare):
+    loaded = imported("-c", MAIN, SITE, "pyrunc", "--version") - bare
+    assert not {"click", "jsonschema", "re", "json", "typing"} & loaded

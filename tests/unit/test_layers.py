@@ -1,0 +1,114 @@
+"""Imports point down the layers drawn in HACKING.md, and the pure row stays pure."""
+
+import ast
+import glob
+import os
+
+import pytest
+
+SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
+
+# Layer 1 has two rows that never meet: what decides, and what touches the host.
+PURE = "plan namespaces rootfs process seccomp seccomp_filter failures".split()
+HOST = "spec host handshake cgroups hooks console rdt criu foreground".split()
+# What pure code may take from `os`, besides constants.
+LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
+RANKS = {
+    **dict.fromkeys("cli help __main__".split(), 4),
+    "commands.": 3,
+    "launch": 2.5,
+    "container": 2,
+    **dict.fromkeys(PURE + HOST, 1),
+    # `commands` itself is data: the table of verbs that parser, help and verbs read.
+    **dict.fromkeys("errors files jsonio jsonfault procfs signals log commands".split(), 0),
+    **dict.fromkeys("_core _seccomp _schema __init__".split(), 0),
+}
+
+
+def modules():
+    """Dotted name below pyrunc -> path."""
+    found = {}
+    for path in glob.glob(f"{SOURCE}/**/*.py", recursive=True):
+        name = os.path.relpath(path, SOURCE)[:-3].replace("/", ".")
+        name = name.removesuffix(".__init__") if "." in name else name
+        if name != "_schema":
+            found[name] = path
+    return found
+
+
+def tree(path):
+    with open(path) as file:
+        return ast.parse(file.read())
+
+
+def imports(path):
+    """Dotted names below pyrunc that a module imports, inside functions too."""
+    names = set()
+    known = set(modules()) | {"_core", "_seccomp", "_schema"}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = whole.removeprefix("pyrunc.") in known
+                names.add(whole if is_module else str(node.module))
+    return {name.removeprefix("pyrunc.") for name in names if name.startswith("pyrunc.")}
+
+
+def rank(name):
+    if name.startswith("commands."):
+        return RANKS["commands."]
+    return RANKS[name.partition(".")[0]]
+
+
+def row(name):
+    top = name.partition(".")[0]
+    return "pure" if top in PURE else "host" if top in HOST else None
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_point_down(name):
+    for target in imports(modules()[name]):
+        assert rank(target) <= rank(name), f"{name} imports {target}, which is above it"
+        both = {row(name), row(target)}
+        assert both != {"pure", "host"}, f"{name} imports {target}: the rows of layer 1 are apart"
+        if name.startswith("commands."):
+            assert not target.startswith("commands."), f"{name} imports the command {target}"
+
+
+def test_no_cycles():
+    graph = {name: imports(path) & set(modules()) for name, path in modules().items()}
+
+    def visit(name, trail):
+        assert name not in trail, " -> ".join([*trail, name])
+        for target in graph[name]:
+            if target != name:
+                visit(target, [*trail, name])
+
+    for name in graph:
+        visit(name, [])
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if row(name) == "pure"])
+def test_the_pure_row_touches_nothing(name):
+    for node in ast.walk(tree(modules()[name])):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                assert alias.name not in ("fcntl", "subprocess", "socket", "time"), alias.name
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "open", f"{name}:{node.lineno} opens a file"
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os":
+            allowed = node.attr in LEXICAL or node.attr.isupper()
+            assert allowed, f"{name}:{node.lineno} uses os.{node.attr}"
+
+
+def test_modules_are_small():
+    for name, path in modules().items():
+        with open(path) as file:
+            length = len(file.readlines())
+        assert length <= 400, f"{name} has {length} lines: split it by noun"
+    for path in glob.glob(f"{SOURCE}/../csrc/*.[ch]"):
+        with open(path) as file:
+            length = len(file.readlines())
+        assert length <= 600, f"{path} has {length} lines: split it by noun"
