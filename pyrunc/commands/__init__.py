@@ -72,7 +72,10 @@ class Command:
 # Every verb, in the order help lists them: name -> (module in this package, summary).
 VERBS = {
     "create": ("create", "create a container"),
-    "delete": ("delete", "delete any resources held by the container, often used with detached ones"),
+    "delete": (
+        "delete",
+        "delete any resources held by the container, often used with detached ones",
+    ),
     "features": ("features", "show the enabled features"),
     "kill": ("kill", "send a signal (default: SIGTERM) to the container's init process"),
     "list": ("list", "list the containers started with the given root"),
@@ -86,7 +89,9 @@ VERBS = {
 # Flags that come before the verb.
 GLOBALS = (
     Option("debug", help="enable debug logging"),
-    Option("log", kind="str", default="", metavar="PATH", help="set the log file (default: stderr)"),
+    Option(
+        "log", kind="str", default="", metavar="PATH", help="set the log file (default: stderr)"
+    ),
     Option(
         "log-format",
         kind="str",

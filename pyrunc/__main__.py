@@ -1,0 +1,8 @@
+"""`python -m pyrunc`: the command line without the installed launcher."""
+
+import sys
+
+from pyrunc.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["pyrunc", *sys.argv[1:]]))

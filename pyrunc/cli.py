@@ -1,0 +1,356 @@
+"""argv -> (command, opts), and running it.  The only parser, and the only place that prints errors.
+
+The grammar is that of Go's flag package as runc uses it:
+
+    pyrunc [global flags] VERB [flags] [positionals]
+
+`-x` and `--x` are the same flag, a value follows as `--x V` or `--x=V`, booleans take only the second
+form, the last one given wins.  Flags may also come after positionals, except where a verb's positionals
+are another program's command line.  help.py words what goes wrong, and never runs a verb.
+"""
+
+import os
+import sys
+
+from pyrunc import log
+from pyrunc.commands import GLOBALS, HELP, RUNC_VERSION, SPEC_VERSION, VERBS, Command, Option
+from pyrunc.errors import Error, UsageError, strerror
+
+# What strconv.ParseBool takes.
+_BOOLS = {"1": True, "t": True, "T": True, "true": True, "True": True, "TRUE": True} | {
+    "0": False,
+    "f": False,
+    "F": False,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0} | {
+    "h": 3600.0,
+}
+
+# An error must reach the caller in one write and fit the buffers engines read it into.
+_LONGEST_MESSAGE = 6000
+
+
+def main(argv: "list | None" = None) -> int:
+    """Run argv (program first; default: what the launcher passed) and return the exit status.
+
+    Nothing escapes: whatever goes wrong becomes one line in the log and one on stderr.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    opts = {"failure": 1}
+    try:
+        status = _dispatch(argv, opts)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status or 0
+    except Error as err:
+        return _fail(err.message, err.code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except Exception as err:
+        return _surprise(err, opts["failure"])
+
+
+def _dispatch(argv: list, opts: dict) -> "int | None":
+    if "_PYRUNC_COMPLETE" in os.environ:
+        from pyrunc import help
+
+        return help.complete(argv[0])
+    try:
+        command = parse(argv, opts)
+    except UsageError as err:
+        _explain(opts["program"], err)
+        raise
+    return None if command is None else _verb_module(command.name).run(opts)
+
+
+def parse(argv: list, opts: "dict | None" = None) -> "Command | None":
+    """Fill opts from argv and open the log.  None: the user was shown what they asked for.
+
+    opts gets a key for every row (`pid-file` -> `pid_file`), `program`, `root_given` and `args`.
+    """
+    opts = {} if opts is None else opts
+    opts["program"] = argv[0] if argv else "pyrunc"
+    opts["failure"] = 1
+    rest = _flags(argv[1:], GLOBALS, opts, stop_early=True)
+    if opts["help"]:
+        return _show_help(opts)
+    if opts["version"]:
+        print("\n".join(version_lines()))
+        return None
+    _check_globals(opts)
+    if not rest:
+        return _show_help(opts)
+    verb, rest = rest[0], rest[1:]
+    if verb in ("help", "h"):
+        return _show_help(opts, rest[0] if rest else None)
+    _check_verb(verb)
+    command = load(verb)
+    opts["failure"] = command.failure
+    opts["args"] = _flags(rest, command.options, opts, verb, command.prefix_only)
+    if opts["help"]:
+        return _show_help(opts, verb)
+    _check_count(command, opts)
+    return command
+
+
+def load(verb: str) -> Command:
+    """The rows of verb; imports that verb's module and no other."""
+    return _verb_module(verb).COMMAND
+
+
+def version_lines() -> list:
+    """What --version prints.  Engines parse the first three lines by their prefixes."""
+    from pyrunc import __version__
+    from pyrunc.commands.features import libseccomp_version
+
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    lines = [
+        f"runc version {RUNC_VERSION}",
+        f"commit: pyrunc-{__version__}",
+        f"spec: {SPEC_VERSION}",
+        f"python: {python}",
+    ]
+    seccomp = libseccomp_version()
+    return [*lines, f"libseccomp: {seccomp}"] if seccomp else lines
+
+
+def default_root() -> str:
+    """Where containers are kept when --root is not given; a user's own directory is made here."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not runtime or not _honours_xdg():
+        return "/run/pyrunc"
+    root = os.path.join(runtime, "pyrunc")
+    try:
+        os.makedirs(root, 0o700, exist_ok=True)
+        os.chmod(root, 0o1700)  # Sticky: the XDG rules let cleaners remove anything else.
+    except OSError as err:
+        hint = "$XDG_RUNTIME_DIR must be a directory this user can write to, or use --root"
+        raise Error(f"mkdir {root}: {strerror(err.errno or 0)} ({hint})") from err
+    return root
+
+
+def _honours_xdg() -> bool:
+    """Real root keeps to /run; a user, and root of a user namespace who is not `root`, do not."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        with open("/proc/self/uid_map", "rb") as file:
+            whole = file.readline().split() == [b"0", b"0", b"4294967295"]
+    except FileNotFoundError:
+        whole = True  # A kernel without user namespaces.
+    return not whole and os.environ.get("USER", "") != "root"
+
+
+def _chosen_root(path: str) -> str:
+    try:
+        root = os.path.abspath(path)
+    except OSError as err:
+        raise Error(f"getwd: {strerror(err.errno or 0)}") from err
+    if root.strip("/") == "":
+        raise Error("Option --root argument should not be set to /")
+    return "/" + root.lstrip("/")
+
+
+def _check_globals(opts: dict) -> None:
+    """Open the log, then settle the root: in this order, so that an engine sees what is wrong."""
+    fmt = opts["log_format"] or "text"
+    if fmt not in ("text", "json"):
+        raise Error(f"invalid log-format: {fmt}")
+    try:
+        log.setup(opts["log"], fmt, opts["debug"])
+    except OSError as err:
+        raise Error.os("open", opts["log"], err) from err
+    opts["root_given"] = "root" in opts["given"]
+    opts["root"] = _chosen_root(opts["root"]) if opts["root_given"] else default_root()
+    rootless = _BOOLS.get(opts["rootless"])
+    if rootless is not None:
+        opts["rootless"] = "true" if rootless else "false"
+    elif opts["rootless"] in ("", "auto"):
+        opts["rootless"] = "auto"
+    else:
+        shown = log.quote(opts["rootless"])
+        raise Error(f"strconv.ParseBool: parsing {shown}: invalid syntax")
+
+
+def _check_verb(verb: str) -> None:
+    if verb not in VERBS:
+        raise UsageError(f"No help topic for '{verb}'", verb, code=3)
+
+
+def _verb_module(verb: str) -> object:
+    return __import__(f"pyrunc.commands.{VERBS[verb][0]}", fromlist=("COMMAND",))
+
+
+def _show_help(opts: dict, verb: "str | None" = None) -> None:
+    from pyrunc import help
+
+    if verb is not None:
+        _check_verb(verb)
+    print(help.text(opts["program"], verb), end="")
+
+
+def _explain(program: str, err: UsageError) -> None:
+    """Usage goes to stdout, as runc's does; a reader that went away changes nothing."""
+    from pyrunc import help
+
+    try:
+        print(help.usage(program, err), end="", flush=True)
+    except OSError:
+        # What stdout still holds would be tried again, and complained about, at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+
+
+def _check_count(command: Command, opts: dict) -> None:
+    least, most = command.nargs
+    count = len(opts["args"])
+    if least == most and count != least:
+        wanted = f"exactly {least}"
+    elif count < least:
+        wanted = f"a minimum of {least}"
+    elif most is not None and count > most:
+        wanted = f"a maximum of {most}"
+    else:
+        return
+    error = f'{opts["program"]}: "{command.name}" requires {wanted} argument(s)'
+    raise UsageError(error, command.name)
+
+
+# The grammar.
+
+
+def _flags(
+    argv: list, rows: tuple, opts: dict, verb: "str | None" = None, stop_early: bool = False
+) -> list:
+    """Take rows' flags out of argv into opts; the positionals."""
+    table = {}
+    for row in (*rows, HELP):
+        table[row.name] = row
+        if row.short:
+            table[row.short] = row
+        opts[row.key] = [] if row.kind == "list" else row.default
+    given = opts["given"] = set()
+    positionals = []
+    index = 0
+    while index < len(argv):
+        token = argv[index]
+        name, equals, value = token.lstrip("-").partition("=")
+        dashes = len(token) - len(token.lstrip("-"))
+        if dashes == 0 or token == "-" or (positionals and name not in table and token != "--"):
+            positionals.append(token)
+            index += 1
+            if stop_early:
+                break
+            continue
+        index += 1
+        if token == "--":
+            break
+        if dashes > 2 or not name:
+            raise UsageError(f"bad flag syntax: {token}", verb)
+        row = table.get(name)
+        if row is None:
+            raise UsageError(f"flag provided but not defined: -{name}", verb)
+        if row.kind == "bool":
+            value = value if equals else "true"
+        elif not equals:
+            if index == len(argv):
+                raise UsageError(f"flag needs an argument: -{name}", verb)
+            value = argv[index]
+            index += 1
+        _store(opts, row, name, value, verb)
+        given.add(row.name)
+    return positionals + argv[index:]
+
+
+def _store(opts: dict, row: Option, name: str, text: str, verb: "str | None") -> None:
+    value = text
+    if row.kind == "bool":
+        value = _BOOLS.get(text)
+        if value is None:
+            shown = log.quote(text)
+            raise UsageError(f"invalid boolean value {shown} for -{name}: parse error", verb)
+    elif row.kind in ("int", "duration"):
+        try:
+            value = parse_int(text) if row.kind == "int" else parse_duration(text)
+        except ValueError as err:
+            raise UsageError(
+                f"invalid value {log.quote(text)} for flag -{name}: {err}", verb
+            ) from err
+    elif row.kind == "list":
+        value = [*opts[row.key], text]
+    opts[row.key] = value
+
+
+def parse_int(text: str) -> int:
+    """A Go integer literal that fits 64 bits; ValueError carries Go's words."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    # Python's base 0 agrees with Go's, but for a leading zero (octal in Go) and surrounding blanks.
+    if digits[:1] == "0" and digits[1:2].isdigit() or digits[:2] == "0_":
+        digits = "0o" + digits[1:]
+    if not digits.isascii() or not digits[:1].isdigit() or digits != digits.strip():
+        raise ValueError("parse error")
+    try:
+        value = int(digits, 0)
+    except ValueError:
+        raise ValueError("parse error") from None
+    value = -value if text[0] == "-" else value
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("value out of range")
+    return value
+
+
+def parse_duration(text: str) -> float:
+    """`1m30s`, `100ms`, `-1.5h`: a Go duration in seconds; ValueError carries Go's words."""
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    total = 0.0
+    if rest == "0":
+        return total
+    if not rest:
+        raise ValueError("parse error")
+    while rest:
+        size = len(rest) - len(rest.lstrip("0123456789."))
+        number, rest = rest[:size], rest[size:]
+        size = next((i for i, char in enumerate(rest) if char in "0123456789."), len(rest))
+        unit, rest = rest[:size], rest[size:]
+        if number.count(".") > 1 or number.strip(".") == "" or unit not in _SECONDS:
+            raise ValueError("parse error")
+        total += float(number) * _SECONDS[unit]
+    return -total if text[0] == "-" else total
+
+
+# What the caller is told when something goes wrong.
+
+
+def _fail(message: str, code: int) -> int:
+    """Log message, and tell stderr too when the log is elsewhere."""
+    if len(message) > _LONGEST_MESSAGE:
+        half = _LONGEST_MESSAGE // 2
+        message = f"{message[:half]} [...] {message[-half:]}"
+    log.error(message)
+    if not log.to_stderr():
+        try:
+            os.write(2, (message + "\n").encode("utf-8", "surrogateescape"))
+        except OSError:
+            pass  # The log has it; there is nobody left to tell.
+    return code
+
+
+def _surprise(err: Exception, code: int) -> int:
+    """An exception nobody worded: one line that says what and where; the traceback only for --debug."""
+    trace = err.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "?"
+    if trace is not None:
+        where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    if log.debugging():
+        import traceback
+
+        log.debug("".join(traceback.format_exception(err)))
+    if isinstance(err, OSError) and err.errno:
+        path = f" {err.filename}:" if err.filename else ""
+        return _fail(f"unexpected error:{path} {strerror(err.errno)} ({where})", code)
+    detail = " ".join(str(err).split())
+    return _fail(f"internal error: {type(err).__name__}: {detail} ({where})", code)

@@ -1,0 +1,173 @@
+"""The log: one line per event, in runc's text or JSON form.  May write to one descriptor.
+
+Engines read the last JSON object whose level is "error"; podman and conmon match on the fields.  The
+file is shared by several processes, so it is opened for append and each line is one write(2).
+"""
+
+import os
+import sys
+import time
+
+# Where lines go.  setup() fills it in once, before anything can be logged.
+_sink = {"fd": 2, "json": False, "debug": False, "tty": False, "start": 0.0}
+
+_COLOURS = {"error": 31, "warning": 33, "info": 36, "debug": 37}
+_BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
+_GO_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"} | {
+    "\v": "\\v",
+    '"': '\\"',
+    "\\": "\\\\",
+}
+_JSON_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"} | {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
+
+
+def setup(path: str, fmt: str, debug: bool) -> None:
+    """Choose destination and form.  path "" is stderr; OSError when the file cannot be opened."""
+    _sink["json"] = fmt == "json"
+    _sink["debug"] = debug
+    _sink["start"] = time.monotonic()
+    if path:
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_SYNC | os.O_CLOEXEC
+        _sink["fd"] = os.open(path, flags, 0o644)
+    else:
+        _sink["fd"] = 2
+    _sink["tty"] = not path and not _sink["json"] and os.isatty(2)
+
+
+def to_stderr() -> bool:
+    """Whether the log is stderr itself, so that saying a thing twice would be too much."""
+    return _sink["fd"] == 2
+
+
+def debugging() -> bool:
+    """Whether debug lines are kept; worth asking before building an expensive one."""
+    return _sink["debug"]
+
+
+def debug(message: str) -> None:
+    """Something only --debug shows."""
+    if _sink["debug"]:
+        _write("debug", message, {})
+
+
+def info(message: str, **fields: object) -> None:
+    """Something worth a line although nothing is wrong."""
+    _write("info", message, fields)
+
+
+def warning(message: str, **fields: object) -> None:
+    """Something that went wrong without making the command fail."""
+    _write("warning", message, fields)
+
+
+def error(message: str) -> None:
+    """Why the command fails: the one line an engine looks for.  cli.py's to call."""
+    _write("error", message, {})
+
+
+def relay(level: str, message: str) -> None:
+    """A line another process of ours logged: the same level, without caller fields."""
+    if level != "debug" or _sink["debug"]:
+        _write(level, message, {}, caller=False)
+
+
+def quote(text: str) -> str:
+    """text as Go's %q writes it: double quotes, backslash escapes, bytes that are not UTF-8 as \\xNN."""
+    out = []
+    for char in text:
+        code = ord(char)
+        if 0xDC80 <= code <= 0xDCFF:
+            out.append(f"\\x{code - 0xDC00:02x}")
+        elif char in _GO_ESCAPES:
+            out.append(_GO_ESCAPES[char])
+        elif char.isprintable():
+            out.append(char)
+        elif code < 0x80:
+            out.append(f"\\x{code:02x}")
+        else:
+            out.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+    return '"' + "".join(out) + '"'
+
+
+def json_quote(text: str) -> str:
+    """text as a JSON string the way Go writes it: `<`, `>` and `&` escaped, other letters as they are."""
+    out = []
+    for char in text:
+        code = ord(char)
+        if char in _JSON_ESCAPES:
+            out.append(_JSON_ESCAPES[char])
+        elif code < 0x20:
+            out.append(f"\\u{code:04x}")
+        elif 0xD800 <= code <= 0xDFFF:
+            out.append("\\ufffd")
+        else:
+            out.append(char)
+    return '"' + "".join(out) + '"'
+
+
+def timestamp() -> str:
+    """Now, RFC 3339 to the second, in the local zone."""
+    now = time.localtime()
+    offset = now.tm_gmtoff // 60
+    if offset == 0:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", now)
+    sign, offset = ("-", -offset) if offset < 0 else ("+", offset)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", now) + f"{sign}{offset // 60:02d}:{offset % 60:02d}"
+
+
+def _write(level: str, message: str, fields: dict, caller: bool = True) -> None:
+    where = {}
+    if caller and _sink["debug"]:
+        frame = sys._getframe(2)
+        name = frame.f_globals.get("__name__", "")
+        where["func"] = f"{name}.{frame.f_code.co_qualname}"
+        where["file"] = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    if _sink["json"]:
+        line = _json_line(level, message, where | fields)
+    elif _sink["tty"]:
+        line = _tty_line(level, message, where, fields)
+    else:
+        line = _text_line(level, message, where, fields)
+    try:
+        os.write(_sink["fd"], (line + "\n").encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass  # A full disk or a reader that went away must not turn success into failure.
+
+
+def _text_line(level: str, message: str, where: dict, fields: dict) -> str:
+    pairs = [("time", timestamp()), ("level", level), ("msg", message), *where.items()]
+    pairs += sorted(fields.items())
+    return " ".join(f"{key}={_bare(value)}" for key, value in pairs)
+
+
+def _tty_line(level: str, message: str, where: dict, fields: dict) -> str:
+    colour = _COLOURS.get(level, 36)
+    seconds = int(time.monotonic() - _sink["start"])
+    caller = f" {where['file']} {where['func']}()" if where else ""
+    head = f"\x1b[{colour}m{level[:4].upper()}\x1b[0m[{seconds:04d}]{caller} {message:<44} "
+    return head + "".join(
+        f" \x1b[{colour}m{key}\x1b[0m={_bare(value)}" for key, value in sorted(fields.items())
+    )
+
+
+def _json_line(level: str, message: str, fields: dict) -> str:
+    entry = fields | {"level": level, "msg": message, "time": timestamp()}
+    pairs = [f"{json_quote(key)}:{_json_value(value)}" for key, value in sorted(entry.items())]
+    return "{" + ",".join(pairs) + "}"
+
+
+def _bare(value: object) -> str:
+    text = str(value)
+    return text if _BARE.issuperset(text) else quote(text)
+
+
+def _json_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else json_quote(str(value))
