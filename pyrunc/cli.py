@@ -4,17 +4,22 @@ The grammar is that of Go's flag package as runc uses it:
 
     pyrunc [global flags] VERB [flags] [positionals]
 
-`-x` and `--x` are the same flag, a value follows as `--x V` or `--x=V`, booleans take only the second
-form, the last one given wins.  Flags may also come after positionals, except where a verb's positionals
-are another program's command line.  help.py words what goes wrong, and never runs a verb.
+`-x` and `--x` are the same flag, a value follows as `--x V` or `--x=V`, booleans take only the
+second form, the last one given wins.  Flags may also come after positionals, except where a verb's
+positionals are another program's command line.  help.py words what goes wrong, and never runs a
+verb.
 """
 
 import os
 import sys
 
-from pyrunc import log
+from pyrunc import commands, log
 from pyrunc.commands import GLOBALS, HELP, RUNC_VERSION, SPEC_VERSION, VERBS, Command, Option
 from pyrunc.errors import Error, UsageError, strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # What strconv.ParseBool takes.
 _BOOLS = {"1": True, "t": True, "T": True, "true": True, "True": True, "TRUE": True} | {
@@ -33,13 +38,13 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1
 _LONGEST_MESSAGE = 6000
 
 
-def main(argv: "list | None" = None) -> int:
+def main(argv: "list[str] | None" = None) -> int:
     """Run argv (program first; default: what the launcher passed) and return the exit status.
 
     Nothing escapes: whatever goes wrong becomes one line in the log and one on stderr.
     """
     argv = sys.argv[1:] if argv is None else argv
-    opts = {"failure": 1}
+    opts: "dict[str, Any]" = {"failure": 1}
     try:
         status = _dispatch(argv, opts)
         if sys.stdout is not None:
@@ -53,20 +58,20 @@ def main(argv: "list | None" = None) -> int:
         return _surprise(err, opts["failure"])
 
 
-def _dispatch(argv: list, opts: dict) -> "int | None":
+def _dispatch(argv: "list[str]", opts: "dict[str, Any]") -> "int | None":
     if "_PYRUNC_COMPLETE" in os.environ:
         from pyrunc import help
 
-        return help.complete(argv[0])
+        return help.complete(argv[0], default_root)
     try:
         command = parse(argv, opts)
     except UsageError as err:
         _explain(opts["program"], err)
         raise
-    return None if command is None else _verb_module(command.name).run(opts)
+    return None if command is None else _run(command, opts)
 
 
-def parse(argv: list, opts: "dict | None" = None) -> "Command | None":
+def parse(argv: "list[str]", opts: "dict[str, Any] | None" = None) -> "Command | None":
     """Fill opts from argv and open the log.  None: the user was shown what they asked for.
 
     opts gets a key for every row (`pid-file` -> `pid_file`), `program`, `root_given` and `args`.
@@ -76,32 +81,31 @@ def parse(argv: list, opts: "dict | None" = None) -> "Command | None":
     opts["failure"] = 1
     rest = _flags(argv[1:], GLOBALS, opts, stop_early=True)
     if opts["help"]:
-        return _show_help(opts)
+        _show_help(opts)
+        return None
     if opts["version"]:
         print("\n".join(version_lines()))
         return None
     _check_globals(opts)
     if not rest:
-        return _show_help(opts)
+        _show_help(opts)
+        return None
     verb, rest = rest[0], rest[1:]
     if verb in ("help", "h"):
-        return _show_help(opts, rest[0] if rest else None)
+        _show_help(opts, rest[0] if rest else None)
+        return None
     _check_verb(verb)
-    command = load(verb)
+    command = commands.load(verb)
     opts["failure"] = command.failure
     opts["args"] = _flags(rest, command.options, opts, verb, command.prefix_only)
     if opts["help"]:
-        return _show_help(opts, verb)
+        _show_help(opts, verb)
+        return None
     _check_count(command, opts)
     return command
 
 
-def load(verb: str) -> Command:
-    """The rows of verb; imports that verb's module and no other."""
-    return _verb_module(verb).COMMAND
-
-
-def version_lines() -> list:
+def version_lines() -> "list[str]":
     """What --version prints.  Engines parse the first three lines by their prefixes."""
     from pyrunc import __version__
     from pyrunc.commands.features import libseccomp_version
@@ -154,7 +158,7 @@ def _chosen_root(path: str) -> str:
     return "/" + root.lstrip("/")
 
 
-def _check_globals(opts: dict) -> None:
+def _check_globals(opts: "dict[str, Any]") -> None:
     """Open the log, then settle the root: in this order, so that an engine sees what is wrong."""
     fmt = opts["log_format"] or "text"
     if fmt not in ("text", "json"):
@@ -180,16 +184,17 @@ def _check_verb(verb: str) -> None:
         raise UsageError(f"No help topic for '{verb}'", verb, code=3)
 
 
-def _verb_module(verb: str) -> object:
-    return __import__(f"pyrunc.commands.{VERBS[verb][0]}", fromlist=("COMMAND",))
+def _run(command: Command, opts: "dict[str, Any]") -> "int | None":
+    status: "int | None" = commands.module(command.name).run(opts)
+    return status
 
 
-def _show_help(opts: dict, verb: "str | None" = None) -> None:
+def _show_help(opts: "dict[str, Any]", verb: "str | None" = None) -> None:
     from pyrunc import help
 
     if verb is not None:
         _check_verb(verb)
-    print(help.text(opts["program"], verb), end="")
+    print(help.text(opts["program"], verb, version_lines()), end="")
 
 
 def _explain(program: str, err: UsageError) -> None:
@@ -197,13 +202,13 @@ def _explain(program: str, err: UsageError) -> None:
     from pyrunc import help
 
     try:
-        print(help.usage(program, err), end="", flush=True)
+        print(help.usage(program, err, version_lines()), end="", flush=True)
     except OSError:
         # What stdout still holds would be tried again, and complained about, at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
 
 
-def _check_count(command: Command, opts: dict) -> None:
+def _check_count(command: Command, opts: "dict[str, Any]") -> None:
     least, most = command.nargs
     count = len(opts["args"])
     if least == most and count != least:
@@ -222,17 +227,22 @@ def _check_count(command: Command, opts: dict) -> None:
 
 
 def _flags(
-    argv: list, rows: tuple, opts: dict, verb: "str | None" = None, stop_early: bool = False
-) -> list:
+    argv: "list[str]",
+    rows: "tuple[Option, ...]",
+    opts: "dict[str, Any]",
+    verb: "str | None" = None,
+    stop_early: bool = False,
+) -> "list[str]":
     """Take rows' flags out of argv into opts; the positionals."""
-    table = {}
+    table: "dict[str, Option]" = {}
     for row in (*rows, HELP):
         table[row.name] = row
         if row.short:
             table[row.short] = row
         opts[row.key] = [] if row.kind == "list" else row.default
-    given = opts["given"] = set()
-    positionals = []
+    given: "set[str]" = set()
+    opts["given"] = given
+    positionals: "list[str]" = []
     index = 0
     while index < len(argv):
         token = argv[index]
@@ -249,9 +259,9 @@ def _flags(
             break
         if dashes > 2 or not name:
             raise UsageError(f"bad flag syntax: {token}", verb)
-        row = table.get(name)
-        if row is None:
+        if name not in table:
             raise UsageError(f"flag provided but not defined: -{name}", verb)
+        row = table[name]
         if row.kind == "bool":
             value = value if equals else "true"
         elif not equals:
@@ -264,8 +274,8 @@ def _flags(
     return positionals + argv[index:]
 
 
-def _store(opts: dict, row: Option, name: str, text: str, verb: "str | None") -> None:
-    value = text
+def _store(opts: "dict[str, Any]", row: Option, name: str, text: str, verb: "str | None") -> None:
+    value: object = text
     if row.kind == "bool":
         value = _BOOLS.get(text)
         if value is None:
@@ -338,7 +348,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _surprise(err: Exception, code: int) -> int:
-    """An exception nobody worded: one line that says what and where; the traceback only for --debug."""
+    """One line for an exception nobody worded: what, and where; --debug shows the traceback."""
     trace = err.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -9,9 +9,14 @@ import os
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from pyrunc import cli
-from pyrunc.commands import GLOBALS, HELP, VERBS, Command, Option
+from pyrunc.commands import GLOBALS, HELP, VERBS, Command, Option, load
 from pyrunc.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 COMPLETE_VARIABLE = "_PYRUNC_COMPLETE"
 
@@ -24,13 +29,13 @@ format. A container is described by a bundle: a directory with a specification f
 """
 
 
-def text(program: str, verb: "str | None" = None) -> str:
+def text(program: str, verb: "str | None", version: "list[str]") -> str:
     """The help of verb, or of the program itself."""
     name = os.path.basename(program)
-    return _program_help(name) if verb is None else _verb_help(name, cli.load(verb))
+    return _program_help(name, version) if verb is None else _verb_help(name, load(verb))
 
 
-def usage(program: str, err: UsageError) -> str:
+def usage(program: str, err: UsageError, version: "list[str]") -> str:
     """What stdout gets for err: what is wrong, the help that would have avoided it, and a guess."""
     if err.verb is not None and err.verb not in VERBS:
         guess = _guess(click.NoSuchOption(err.verb, "", [*VERBS, "help"]))
@@ -41,36 +46,36 @@ def usage(program: str, err: UsageError) -> str:
         head = "Incorrect Usage."  # The number of positionals: the log has the sentence.
     else:
         head = f"Incorrect Usage: {err.message}"
-    page = f"{head}\n\n{text(program, err.verb)}"
+    page = f"{head}\n\n{text(program, err.verb, version)}"
     unknown = err.message.removeprefix("flag provided but not defined: ")
     if unknown != err.message:
-        rows = GLOBALS if err.verb is None else cli.load(err.verb).options
+        rows = GLOBALS if err.verb is None else load(err.verb).options
         flags = [f"--{row.name}" for row in (*rows, HELP) if not row.hidden]
         guess = _guess(click.NoSuchOption(f"-{unknown}", "", flags))
         page += f"\n{guess}\n" if guess else ""
     return page
 
 
-def complete(program: str) -> int:
+def complete(program: str, default_root: "Callable[[], str]") -> int:
     """Answer the shell that set COMPLETE_VARIABLE: its completion script, or the words that fit."""
-    name = os.path.basename(program)
-    return shell_complete(application(), {}, name, COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE])
+    name, asked = os.path.basename(program), os.environ[COMPLETE_VARIABLE]
+    return shell_complete(application(default_root), {}, name, COMPLETE_VARIABLE, asked)
 
 
-def application() -> click.Group:
-    """Every row as a click parameter."""
+def application(default_root: "Callable[[], str]") -> click.Group:
+    """Every row as a click parameter; ids are looked up below --root or default_root()."""
     group = _program()
     for verb in VERBS:
-        group.add_command(_command(cli.load(verb)))
+        group.add_command(_command(load(verb), _container_ids(default_root)))
     return group
 
 
-def _program_help(name: str) -> str:
+def _program_help(name: str, version: "list[str]") -> str:
     page = click.HelpFormatter(indent_increment=3, width=100)
     page.write("NAME:\n   runc - Open Container Initiative runtime\n\n")
     page.write(_ABOUT.format(program=name) + "\n")
     page.write(f"USAGE:\n   {name} [global options] command [command options] [arguments...]\n\n")
-    page.write("VERSION:\n   " + "\n   ".join(cli.version_lines()) + "\n\n")
+    page.write("VERSION:\n   " + "\n   ".join(version) + "\n\n")
     rows = [(verb, summary) for verb, (_, summary) in VERBS.items()]
     rows.append(("help, h", "show a list of commands or the help of one command"))
     _table(page, "COMMANDS", rows)
@@ -95,7 +100,7 @@ def _options(page: click.HelpFormatter, title: str, command: click.Command) -> N
     _table(page, title, [record for record in records if record])
 
 
-def _table(page: click.HelpFormatter, title: str, rows: list) -> None:
+def _table(page: click.HelpFormatter, title: str, rows: "list[tuple[str, str]]") -> None:
     page.write(f"{title}:\n")
     page.indent()
     page.write_dl(rows)
@@ -103,14 +108,14 @@ def _table(page: click.HelpFormatter, title: str, rows: list) -> None:
 
 
 def _program() -> click.Group:
-    parameters = [_option(row) for row in (*GLOBALS, HELP)]
+    parameters: list[click.Parameter] = [_option(row) for row in (*GLOBALS, HELP)]
     return click.Group("pyrunc", params=parameters, add_help_option=False)
 
 
-def _command(command: Command) -> click.Command:
-    parameters = [_option(row) for row in (*command.options, HELP)]
+def _command(command: Command, ids: "Completer | None" = None) -> click.Command:
+    parameters: list[click.Parameter] = [_option(row) for row in (*command.options, HELP)]
     if "<container-id>" in command.args:
-        parameters.append(click.Argument(["container_id"], shell_complete=_container_ids))
+        parameters.append(click.Argument(["container_id"], shell_complete=ids))
     return click.Command(
         command.name,
         params=parameters,
@@ -134,14 +139,19 @@ def _option(row: Option) -> click.Option:
     )
 
 
-def _container_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list:
-    """The ids under the root the command line chose."""
-    root = context.find_root().params.get("root") or cli.default_root()
-    try:
-        names = sorted(os.listdir(root))
-    except OSError:
-        return []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+def _container_ids(default_root: "Callable[[], str]") -> "Completer":
+    def complete_id(
+        context: click.Context, _: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The ids under the root the command line chose."""
+        root = context.find_root().params.get("root") or default_root()
+        try:
+            names = sorted(os.listdir(root))
+        except OSError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+    return complete_id
 
 
 def _guess(err: click.NoSuchOption) -> str:

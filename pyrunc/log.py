@@ -1,15 +1,19 @@
 """The log: one line per event, in runc's text or JSON form.  May write to one descriptor.
 
-Engines read the last JSON object whose level is "error"; podman and conmon match on the fields.  The
-file is shared by several processes, so it is opened for append and each line is one write(2).
+Engines read the last JSON object whose level is "error"; podman and conmon match on the fields.
+Several processes share the file, so it is opened for append and each line is one write(2).
 """
 
 import os
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Where lines go.  setup() fills it in once, before anything can be logged.
-_sink = {"fd": 2, "json": False, "debug": False, "tty": False, "start": 0.0}
+_sink: "dict[str, Any]" = {"fd": 2, "json": False, "debug": False, "tty": False, "start": 0.0}
 
 _COLOURS = {"error": 31, "warning": 33, "info": 36, "debug": 37}
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
@@ -42,12 +46,12 @@ def setup(path: str, fmt: str, debug: bool) -> None:
 
 def to_stderr() -> bool:
     """Whether the log is stderr itself, so that saying a thing twice would be too much."""
-    return _sink["fd"] == 2
+    return bool(_sink["fd"] == 2)
 
 
 def debugging() -> bool:
     """Whether debug lines are kept; worth asking before building an expensive one."""
-    return _sink["debug"]
+    return bool(_sink["debug"])
 
 
 def debug(message: str) -> None:
@@ -78,7 +82,7 @@ def relay(level: str, message: str) -> None:
 
 
 def quote(text: str) -> str:
-    """text as Go's %q writes it: double quotes, backslash escapes, bytes that are not UTF-8 as \\xNN."""
+    """text as Go's %q writes it: backslash escapes, bytes that are not UTF-8 as \\xNN."""
     out = []
     for char in text:
         code = ord(char)
@@ -96,7 +100,7 @@ def quote(text: str) -> str:
 
 
 def json_quote(text: str) -> str:
-    """text as a JSON string the way Go writes it: `<`, `>` and `&` escaped, other letters as they are."""
+    """text as Go writes a JSON string: `<`, `>` and `&` escaped, letters as they are."""
     out = []
     for char in text:
         code = ord(char)
@@ -121,8 +125,8 @@ def timestamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", now) + f"{sign}{offset // 60:02d}:{offset % 60:02d}"
 
 
-def _write(level: str, message: str, fields: dict, caller: bool = True) -> None:
-    where = {}
+def _write(level: str, message: str, fields: "dict[str, object]", caller: bool = True) -> None:
+    where: "dict[str, str]" = {}
     if caller and _sink["debug"]:
         frame = sys._getframe(2)
         name = frame.f_globals.get("__name__", "")
@@ -140,13 +144,22 @@ def _write(level: str, message: str, fields: dict, caller: bool = True) -> None:
         pass  # A full disk or a reader that went away must not turn success into failure.
 
 
-def _text_line(level: str, message: str, where: dict, fields: dict) -> str:
-    pairs = [("time", timestamp()), ("level", level), ("msg", message), *where.items()]
+def _text_line(
+    level: str, message: str, where: "dict[str, str]", fields: "dict[str, object]"
+) -> str:
+    pairs: "list[tuple[str, object]]" = [
+        ("time", timestamp()),
+        ("level", level),
+        ("msg", message),
+        *where.items(),
+    ]
     pairs += sorted(fields.items())
     return " ".join(f"{key}={_bare(value)}" for key, value in pairs)
 
 
-def _tty_line(level: str, message: str, where: dict, fields: dict) -> str:
+def _tty_line(
+    level: str, message: str, where: "dict[str, str]", fields: "dict[str, object]"
+) -> str:
     colour = _COLOURS.get(level, 36)
     seconds = int(time.monotonic() - _sink["start"])
     caller = f" {where['file']} {where['func']}()" if where else ""
@@ -156,7 +169,7 @@ def _tty_line(level: str, message: str, where: dict, fields: dict) -> str:
     )
 
 
-def _json_line(level: str, message: str, fields: dict) -> str:
+def _json_line(level: str, message: str, fields: "dict[str, object]") -> str:
     entry = fields | {"level": level, "msg": message, "time": timestamp()}
     pairs = [f"{json_quote(key)}:{_json_value(value)}" for key, value in sorted(entry.items())]
     return "{" + ",".join(pairs) + "}"

@@ -1,8 +1,12 @@
 """The command table: what a verb's rows look like, which verbs exist, and the rows they share.
 
-One file per verb holds `COMMAND` (its rows) and `run(opts)`.  cli.py parses argv by the rows, help.py
-explains them.  Importing this package imports no verb.
+One file per verb holds `COMMAND` (its rows) and `run(opts)`.  cli.py parses argv by the rows,
+help.py explains them.  Importing this package imports no verb.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 # What `--version`, `state` and `features` claim to be: the runc whose command line this is, and the
 # runtime-spec whose configuration is understood.
@@ -26,6 +30,7 @@ class Option:
         name: str,
         short: str = "",
         kind: str = "bool",
+        *,
         default: object = None,
         hidden: bool = False,
         metavar: str = "",
@@ -54,9 +59,10 @@ class Command:
         self,
         name: str,
         summary: str,
+        *,
         args: str = "<container-id>",
-        nargs: tuple = (1, 1),
-        options: tuple = (),
+        nargs: "tuple[int, int | None]" = (1, 1),
+        options: "tuple[Option, ...]" = (),
         prefix_only: bool = False,
         failure: int = 1,
     ) -> None:
@@ -167,3 +173,14 @@ DETACH = Option("detach", "d", help="detach from the container's process")
 NO_SUBREAPER = Option(
     "no-subreaper", help="disable the use of the subreaper used to reap reparented processes"
 )
+
+
+def module(verb: str) -> "ModuleType":
+    """The module of a verb that is in VERBS; the only one this imports."""
+    return __import__(f"pyrunc.commands.{VERBS[verb][0]}", fromlist=("COMMAND",))
+
+
+def load(verb: str) -> Command:
+    """The rows of a verb that is in VERBS."""
+    command: Command = module(verb).COMMAND
+    return command

@@ -11,6 +11,10 @@ from pyrunc.commands import (
     Command,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command(
     "create",
     "create a container",
@@ -26,8 +30,9 @@ COMMAND = Command(
 )
 
 
-def run(opts: dict) -> "int | None":
+def run(opts: "dict[str, Any]") -> "int | None":
     """Create the container opts["args"][0] from the bundle."""
     from pyrunc import launch
 
-    return launch.create(opts)
+    status: "int | None" = launch.create(opts)
+    return status

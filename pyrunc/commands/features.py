@@ -5,6 +5,10 @@ The values describe the program, not the host; only the seccomp flags ask the ke
 
 from pyrunc.commands import RUNC_VERSION, SPEC_VERSION, Command
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command("features", "show the enabled features", args="", nargs=(0, 0))
 
 HOOKS = (
@@ -48,12 +52,12 @@ SECCOMP_FLAGS = {"TSYNC": 1, "SPEC_ALLOW": 4, "LOG": 2, "WAIT_KILLABLE_RECV": 32
 UNSAFE_ANNOTATIONS = ("bundle", "org.systemd.property.", "org.criu.config")
 
 
-def run(opts: dict) -> None:
+def run(opts: "dict[str, Any]") -> None:
     """Print the document."""
     print(_pretty(document()))
 
 
-def document() -> dict:
+def document() -> "dict[str, Any]":
     """The features, in the order the specification lists them."""
     from pyrunc import __version__
 
@@ -101,7 +105,7 @@ def libseccomp_version() -> str:
     return f"{version.major}.{version.minor}.{version.micro}"
 
 
-def _seccomp() -> dict:
+def _seccomp() -> "dict[str, Any]":
     from pyrunc._core import lib
 
     prefix = "SECCOMP_FILTER_FLAG_"
@@ -116,8 +120,8 @@ def _seccomp() -> dict:
     }
 
 
-def _pretty(value: object, indent: str = "") -> str:
-    """value as JSON, four spaces a level.  The module json costs more than the rest of this verb."""
+def _pretty(value: "Any", indent: str = "") -> str:
+    """value as JSON, four spaces a level; the json module would cost more than all the rest."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

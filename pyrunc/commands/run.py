@@ -14,6 +14,10 @@ from pyrunc.commands import (
     Option,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command(
     "run",
     "create and run a container",
@@ -32,8 +36,9 @@ COMMAND = Command(
 )
 
 
-def run(opts: dict) -> "int | None":
+def run(opts: "dict[str, Any]") -> "int | None":
     """Run the container opts["args"][0]; the exit status of its program in the foreground."""
     from pyrunc import launch
 
-    return launch.run(opts)
+    status: "int | None" = launch.run(opts)
+    return status

@@ -4,6 +4,10 @@ import os
 
 from pyrunc.commands import SPEC_VERSION, Command, Option
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command(
     "spec",
     "create a new specification file",
@@ -25,7 +29,7 @@ COMMAND = Command(
 FILE = "config.json"
 
 
-def run(opts: dict) -> None:
+def run(opts: "dict[str, Any]") -> None:
     """Write FILE; one that is there already is left alone."""
     import json
 
@@ -51,7 +55,7 @@ def run(opts: dict) -> None:
         file.write(data)
 
 
-def example(cgroupns: bool) -> dict:
+def example(cgroupns: bool) -> "dict[str, Any]":
     """A shell in the rootfs next to the file, as little privileged as root can usefully be."""
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     namespaces = ["pid", "network", "ipc", "uts", "mount"] + (["cgroup"] if cgroupns else [])
@@ -116,7 +120,7 @@ def example(cgroupns: bool) -> dict:
     }
 
 
-def rootless(doc: dict, uid: int, gid: int) -> dict:
+def rootless(doc: "dict[str, Any]", uid: int, gid: int) -> "dict[str, Any]":
     """doc for a user: their ids mapped to root, the host's network, nothing only root may mount."""
     mounts = []
     for mount in doc["mounts"]:
@@ -137,6 +141,6 @@ def rootless(doc: dict, uid: int, gid: int) -> dict:
     return doc | {"mounts": mounts, "linux": mappings | linux}
 
 
-def _mount(destination: str, kind: str, source: str, options: str = "") -> dict:
-    mount = {"destination": destination, "type": kind, "source": source}
+def _mount(destination: str, kind: str, source: str, options: str = "") -> "dict[str, Any]":
+    mount: "dict[str, Any]" = {"destination": destination, "type": kind, "source": source}
     return mount | {"options": options.split(",")} if options else mount
