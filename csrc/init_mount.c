@@ -1,0 +1,557 @@
+/*
+ * init_mount.c - the entries of mounts[].
+ */
+#include "mount.h"
+#include <asm/statfs.h>
+#include <linux/errno.h>
+#include <linux/time_types.h>
+
+enum {
+	PAGE = 4096,		/* mount(2) takes this much data */
+	MODE_ROOM = 16,		/* "mode=0755," */
+	COPY_DEPTH = 128,
+	BUSY_TRIES = 5,
+	BUSY_WAIT_NS = 100000000,
+};
+
+/* Flags of a mount, as against those of its filesystem. */
+#define ATTR_PLAIN \
+	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
+	 MOUNT_ATTR_NOSYMFOLLOW)
+#define MS_ATIMES (MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME)
+/* What a user namespace may find locked. */
+#define MS_LOCKABLE (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_ATIMES)
+/* statfs(2) says these two in its own way. */
+#define ST_RELATIME 0x1000
+#define ST_NOSYMFOLLOW 0x2000
+
+/* --- mounting onto a descriptor --- */
+
+int mount_at(const char *source, int target, const char *type, u64 flags, const char *data)
+{
+	char to[FD_PATH_MAX];
+	long err;
+
+	fd_path(to, target);
+	err = sys1(__NR_fchdir, self.procfs);
+	if (err < 0)
+		return (int)err;
+	err = sys5(__NR_mount, source, to, type, flags, data);
+	(void)sys1(__NR_fchdir, self.root);
+	return (int)err;
+}
+
+static int mount_id(int fd, u64 *ret_id)
+{
+	char path[FD_PATH_MAX + 4] = "self/fdinfo/";
+	char text[512];
+	cleanup_fd int info = -1;
+	struct statx st;
+	long n = fd_stat(fd, &st);
+	u64 id = 0;
+
+	if (n < 0)
+		return (int)n;
+	if (st.stx_mask & STATX_MNT_ID) {
+		*ret_id = st.stx_mnt_id;
+		return 0;
+	}
+	/* before Linux 5.8 */
+	*put_u64(path + 12, (u64)fd) = 0;
+	info = (int)sys3(__NR_openat, self.procfs, path, O_RDONLY | O_CLOEXEC);
+	if (info < 0)
+		return info;
+	n = sys3(__NR_read, info, text, sizeof(text) - 1);
+	if (n < 0)
+		return (int)n;
+	text[n] = 0;
+	for (const char *at = text; at + 7 < text + n; at++) {
+		if (memcmp(at, "mnt_id:", 7))
+			continue;
+		for (at += 7; *at == ' ' || *at == '\t'; at++)
+			;
+		for (; *at >= '0' && *at <= '9'; at++)
+			id = id * 10 + (u64)(*at - '0');
+		*ret_id = id;
+		return 0;
+	}
+	return -ENOSYS;
+}
+
+int mount_reopen(const char *path, int flags, int target)
+{
+	int fd = path_open(path, flags);
+	u64 before, after;
+	struct statx st;
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = mount_id(target, &before);
+	if (err == 0)
+		err = mount_id(fd, &after);
+	if (err == 0)
+		err = fd_stat(fd, &st);
+	if (err == 0 && before == after)
+		err = -ESTALE;
+	/* Linux 5.8 also says whether this is the top of its mount. */
+	if (err == 0 && (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+	    !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		err = -ESTALE;
+	if (err == 0)
+		return fd;
+	(void)close_fd(fd);
+	return err;
+}
+
+/* move_mount() has EINVAL for a directory on a file; mount(2), and everyone's reader, ENOTDIR. */
+static int wrong_type(int tree, int target)
+{
+	struct statx a, b;
+
+	if (fd_stat(tree, &a) < 0 || fd_stat(target, &b) < 0)
+		return 0;
+	return is_type(&a, S_IFDIR) != is_type(&b, S_IFDIR);
+}
+
+static int bind_old(int dir, const char *source, int target, const char *path, u64 flags)
+{
+	char from[FD_PATH_MAX];
+	int err;
+
+	if (!*source) {
+		fd_path(from, dir);
+		source = from;
+	}
+	err = mount_at(source, target, NULL, MS_BIND | flags, NULL);
+	return err < 0 ? err : mount_reopen(path, 0, target);
+}
+
+int mount_bind(int dir, const char *source, int target, const char *path, u64 flags)
+{
+	u32 how = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+	long err, tree;
+
+	if (flags & MS_REC)
+		how |= AT_RECURSIVE;
+	tree = sys3(__NR_open_tree, dir, source, how);
+	if (tree == -ENOSYS)
+		return bind_old(dir, source, target, path, flags);
+	if (tree < 0)
+		return (int)tree;
+	err = sys5(__NR_move_mount, tree, "", target, "",
+		   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	if (err == 0)
+		return (int)tree;
+	if (err == -EINVAL && wrong_type((int)tree, target))
+		err = -ENOTDIR;
+	(void)close_fd((int)tree);
+	return (int)err;
+}
+
+int mount_empty(int target)
+{
+	int err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1");
+
+	/* Old kernels count the root directory twice. */
+	if (err < 0)
+		err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=2");
+	return err;
+}
+
+/* --- flags --- */
+
+static int mount_attr(int mnt, u32 how, const struct mount_attr *attr)
+{
+	return (int)sys5(__NR_mount_setattr, mnt, "", AT_EMPTY_PATH | how, attr, sizeof(*attr));
+}
+
+/* MS_* as what a remount would make of them; atime only if some atime flag is there. */
+static u64 to_attr(u64 flags)
+{
+	u64 attr = 0;
+
+	/* these four have the same number */
+	attr |= flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
+	if (flags & MS_NOSYMFOLLOW)
+		attr |= MOUNT_ATTR_NOSYMFOLLOW;
+	if (flags & MS_NODIRATIME)
+		attr |= MOUNT_ATTR_NODIRATIME;
+	if (flags & MS_STRICTATIME)
+		attr |= MOUNT_ATTR_STRICTATIME;
+	else if (flags & MS_NOATIME)
+		attr |= MOUNT_ATTR_NOATIME;
+	return attr;
+}
+
+static u64 atime_mask(u64 flags)
+{
+	return flags & MS_ATIMES ? MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME : 0;
+}
+
+static int present_flags(int mnt, u64 *ret_flags)
+{
+	struct statfs st;
+	long err = sys2(__NR_fstatfs, mnt, &st);
+	u64 has = (u64)st.f_flags, flags;
+
+	if (err < 0)
+		return (int)err;
+	flags = has & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME);
+	if (has & ST_RELATIME)
+		flags |= MS_RELATIME;
+	if (has & ST_NOSYMFOLLOW)
+		flags |= MS_NOSYMFOLLOW;
+	if (!(flags & (MS_NOATIME | MS_RELATIME)))
+		flags |= MS_STRICTATIME;
+	*ret_flags = flags;
+	return 0;
+}
+
+int mount_add_flags(int mnt, u64 flags)
+{
+	struct mount_attr attr = {
+		.attr_set = to_attr(flags),
+		.attr_clr = flags & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME) ? MOUNT_ATTR__ATIME
+										: 0,
+	};
+	int err = mount_attr(mnt, 0, &attr);
+	u64 has;
+
+	if (err != -ENOSYS)
+		return err;
+	err = present_flags(mnt, &has);
+	if (err < 0)
+		return err;
+	if (attr.attr_clr)
+		has &= ~(u64)(MS_NOATIME | MS_RELATIME | MS_STRICTATIME);
+	return mount_at(NULL, mnt, NULL, MS_BIND | MS_REMOUNT | has | flags, NULL);
+}
+
+/* Give the mount exactly these flags; its atime mode stays unless one is asked for. */
+static int mount_exact_flags(int mnt, u64 flags)
+{
+	struct mount_attr attr = { .attr_set = to_attr(flags) };
+	int err;
+
+	attr.attr_clr = (ATTR_PLAIN & ~attr.attr_set) | atime_mask(flags);
+	err = mount_attr(mnt, 0, &attr);
+	if (err == -ENOSYS)
+		err = mount_at(NULL, mnt, NULL, MS_BIND | MS_REMOUNT | flags, NULL);
+	return err;
+}
+
+/*
+ * The flags a bind was asked for.  In a user namespace those of the source are locked: keep them,
+ * unless the spec says in so many words that they shall go.  Then value is, in MS_*, what cannot be
+ * cleared; or, shifted up by 32, the atime mode that cannot be changed.
+ */
+static int bind_flags(int mnt, u64 set, u64 cleared, struct failure *f)
+{
+	u64 has, locked;
+	int err;
+
+	if (!((set | cleared) & ~(u64)(MS_BIND | MS_REC | MS_REMOUNT)))
+		return 0;
+	set &= ~(u64)(MS_BIND | MS_REC | MS_REMOUNT);
+	err = mount_exact_flags(mnt, set);
+	if (err == 0)
+		return 0;
+	if (err != -EPERM || present_flags(mnt, &has) < 0)
+		return fail(f, err, STEP_FLAGS);
+	locked = has & cleared & MS_LOCKABLE;
+	if (locked)
+		return fail_value(f, err, STEP_FLAGS, locked);
+	if ((set & MS_ATIMES) && (set & MS_ATIMES) != (has & MS_ATIMES))
+		return fail_value(f, err, STEP_FLAGS, (has & MS_ATIMES) << 32);
+	err = mount_exact_flags(mnt, set | (has & MS_LOCKABLE));
+	return err < 0 ? fail(f, err, STEP_FLAGS) : 0;
+}
+
+/* Arguments `first` and later: propagation types, one call each. */
+static int propagate(int mnt, const struct args *a, u32 first, struct failure *f)
+{
+	for (u32 i = first; i < a->n; i++) {
+		u64 flags = a->v[i].u;
+		struct mount_attr attr = { .propagation = flags & ~(u64)MS_REC };
+		int err = mount_attr(mnt, flags & MS_REC ? AT_RECURSIVE : 0, &attr);
+
+		if (err == -ENOSYS)
+			err = mount_at(NULL, mnt, NULL, flags, NULL);
+		if (err < 0)
+			return fail(f, err, STEP_MOUNT_PROPAGATION);
+	}
+	return 0;
+}
+
+/* --- tmpcopyup --- */
+
+static int copy_dir(int from, int to, u32 depth);
+
+static int copy_file(int from, int to, const char *name)
+{
+	cleanup_fd int in = -1;
+	cleanup_fd int out = -1;
+	long n;
+
+	in = (int)sys3(__NR_openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (in < 0)
+		return in;
+	out = (int)sys4(__NR_openat, to, name,
+			O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (out < 0)
+		return out;
+	do {
+		n = sys4(__NR_sendfile, out, in, NULL, 1 << 30);
+	} while (n > 0);
+	return (int)n;
+}
+
+static int copy_link(int from, int to, const char *name)
+{
+	char text[PATH_MAX];
+	long n = sys4(__NR_readlinkat, from, name, text, sizeof(text) - 1);
+
+	if (n < 0)
+		return (int)n;
+	text[n] = 0;
+	return (int)sys3(__NR_symlinkat, text, to, name);
+}
+
+static int copy_subdir(int from, int to, const char *name, u32 depth)
+{
+	const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	cleanup_fd int in = -1;
+	cleanup_fd int out = -1;
+	long err = sys3(__NR_mkdirat, to, name, 0700);
+
+	if (err < 0)
+		return (int)err;
+	in = (int)sys3(__NR_openat, from, name, flags);
+	if (in < 0)
+		return in;
+	out = (int)sys3(__NR_openat, to, name, flags);
+	return out < 0 ? out : copy_dir(in, out, depth + 1);
+}
+
+/* Nobody else sees the tree at `to` yet: names in it can be trusted. */
+static int copy_entry(int from, int to, const char *name, u32 depth)
+{
+	struct statx st;
+	long err = sys5(__NR_statx, from, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st);
+
+	if (err < 0)
+		return (int)err;
+	switch (st.stx_mode & S_IFMT) {
+	case S_IFDIR:
+		err = copy_subdir(from, to, name, depth);
+		break;
+	case S_IFREG:
+		err = copy_file(from, to, name);
+		break;
+	case S_IFLNK:
+		err = copy_link(from, to, name);
+		break;
+	default:
+		err = sys4(__NR_mknodat, to, name, st.stx_mode,
+			   make_dev(st.stx_rdev_major, st.stx_rdev_minor));
+	}
+	if (err == 0)
+		err = sys5(__NR_fchownat, to, name, st.stx_uid, st.stx_gid, AT_SYMLINK_NOFOLLOW);
+	if (err == 0 && !is_type(&st, S_IFLNK))
+		err = sys3(__NR_fchmodat, to, name, st.stx_mode & 07777);
+	return (int)err;
+}
+
+struct dirent {
+	u64 ino;
+	s64 off;
+	u16 size;
+	u8 type;
+	char name[];
+};
+
+static int copy_dir(int from, int to, u32 depth)
+{
+	char buf[2048] __attribute__((aligned(8)));
+	cleanup_fd int in = -1;
+	long n, err;
+
+	if (depth > COPY_DEPTH)
+		return -ELOOP;
+	in = (int)sys3(__NR_openat, from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (in < 0)
+		return in;
+	while ((n = sys3(__NR_getdents64, in, buf, sizeof(buf))) > 0) {
+		const struct dirent *e;
+
+		for (long i = 0; i < n; i += e->size) {
+			e = (const struct dirent *)(buf + i);
+			if (!strcmp(e->name, ".") || !strcmp(e->name, ".."))
+				continue;
+			err = copy_entry(in, to, e->name, depth);
+			if (err < 0)
+				return (int)err;
+		}
+	}
+	return (int)n;
+}
+
+/* --- the ops --- */
+
+/*
+ * The mountpoint for a filesystem.  proc and sysfs insist on a directory that no symlink leads to:
+ * a fake /proc takes writes meant for the kernel (CVE-2019-16884, CVE-2019-19921, CVE-2023-27561).
+ */
+static int open_target(const char *path, u64 options, int *ret_existed, struct failure *f)
+{
+	int flags = options & MOUNT_ORDINARY ? O_NOFOLLOW | O_DIRECTORY : 0;
+	int fd = path_open(path, flags), made;
+
+	*ret_existed = fd >= 0;
+	if (fd == -ENOENT) {
+		made = path_create(path, S_IFDIR | 0755);
+		if (made < 0)
+			return fail(f, made, STEP_TARGET);
+		if (!flags)
+			return made;
+		(void)close_fd(made);
+		fd = path_open(path, flags);
+	}
+	if (fd >= 0)
+		return fd;
+	return fail(f, fd, fd == -ENOTDIR || fd == -ELOOP ? STEP_TARGET_TYPE : STEP_TARGET);
+}
+
+/* A mount on the rootfs itself would not be seen: whoever holds self.root is below it. */
+static int check_not_root(int target, struct failure *f)
+{
+	struct statx st, root;
+	int err = fd_stat(target, &st);
+
+	if (err == 0)
+		err = fd_stat(self.root, &root);
+	if (err < 0)
+		return fail(f, err, STEP_TARGET);
+	if (st.stx_ino == root.stx_ino && st.stx_dev_major == root.stx_dev_major &&
+	    st.stx_dev_minor == root.stx_dev_minor && st.stx_mnt_id == root.stx_mnt_id)
+		return fail(f, EBUSY, STEP_TARGET_ROOT);
+	return 0;
+}
+
+/* "mode=0755,DATA": what the spec says comes later and wins. */
+static int prepend_mode(int target, const struct arg *data, char *to)
+{
+	struct statx st;
+	int err = fd_stat(target, &st);
+
+	if (err < 0)
+		return err;
+	if (data->len >= PAGE)
+		return -E2BIG;
+	memcpy(to, "mode=", 5);
+	for (int i = 0; i < 4; i++)
+		to[5 + i] = (char)('0' + (st.stx_mode >> (9 - 3 * i) & 7));
+	to[9] = data->len ? ',' : 0;
+	memcpy(to + 10, data->s, data->len + 1);
+	return 0;
+}
+
+/*
+ * Without a cgroup namespace of our own, cgroup2 cannot be mounted in a user namespace: bind the
+ * host's instead, or hide it if that is not there either (CVE-2023-25809).
+ */
+static int mount_cgroup(const struct args *a, int target, struct failure *f)
+{
+	cleanup_fd int mnt = mount_bind(AT_FDCWD, a->v[6].s, target, a->v[1].s, 0);
+	int err = mnt;
+
+	if (mnt >= 0)
+		return bind_flags(mnt, a->v[4].u, 0, f);
+	if (err == -ENOENT)
+		err = mount_empty(target);
+	return err < 0 ? fail_value(f, err, STEP_MOUNT, (u64)target) : 0;
+}
+
+int op_mount(const struct args *a, struct failure *f)
+{
+	const char *path = a->v[1].s, *data = a->v[3].s;
+	u64 flags = a->v[4].u, options = a->v[5].u;
+	cleanup_fd int target = -1;
+	cleanup_fd int mnt = -1;
+	char with_mode[PAGE + MODE_ROOM];
+	int err, existed;
+
+	target = open_target(path, options, &existed, f);
+	if (target < 0 || check_not_root(target, f) < 0)
+		return -1;
+	if (existed && (options & MOUNT_KEEP_MODE)) {
+		err = prepend_mode(target, &a->v[3], with_mode);
+		if (err < 0)
+			return fail(f, err, STEP_TARGET);
+		data = with_mode;
+	}
+	err = mount_at(a->v[0].s, target, a->v[2].s, flags, data);
+	if ((err == -EPERM || err == -EBUSY) && a->v[6].len) {
+		if (mount_cgroup(a, target, f) < 0)
+			return -1;
+	} else if (err < 0) {
+		return fail_value(f, err, STEP_MOUNT, (u64)target);
+	}
+	if (flags & MS_REMOUNT)
+		return propagate(target, a, 7, f);
+	mnt = mount_reopen(path, options & MOUNT_ORDINARY ? O_NOFOLLOW : 0, target);
+	if (mnt < 0)
+		return fail(f, mnt, STEP_MOVED);
+	/* `target` is the directory below the new mount: what it holds is still there. */
+	err = existed && (options & MOUNT_COPY_UP) ? copy_dir(target, mnt, 0) : 0;
+	if (err < 0)
+		return fail(f, err, STEP_COPY_UP);
+	return propagate(mnt, a, 7, f);
+}
+
+int op_bind(const struct args *a, struct failure *f)
+{
+	const char *source = a->v[0].s, *path = a->v[1].s;
+	struct mount_attr attr = { .attr_set = a->v[4].u, .attr_clr = a->v[5].u };
+	cleanup_fd int target = -1;
+	cleanup_fd int mnt = -1;
+	struct statx st;
+	long err;
+
+	err = sys5(__NR_statx, AT_FDCWD, source, 0, STATX_TYPE, &st);
+	if (err < 0)
+		return fail(f, err, STEP_SOURCE);
+	target = path_create(path, is_type(&st, S_IFDIR) ? S_IFDIR | 0755 : S_IFREG | 0644);
+	if (target < 0)
+		return fail(f, target, STEP_TARGET);
+	if (check_not_root(target, f) < 0)
+		return -1;
+	mnt = mount_bind(AT_FDCWD, source, target, path, a->v[2].u & MS_REC);
+	if (mnt < 0)
+		return fail_value(f, mnt, mnt == -ESTALE ? STEP_MOVED : STEP_MOUNT, (u64)target);
+	if (bind_flags(mnt, a->v[2].u, a->v[3].u, f) < 0)
+		return -1;
+	err = attr.attr_set | attr.attr_clr ? mount_attr(mnt, AT_RECURSIVE, &attr) : 0;
+	if (err < 0)
+		return fail(f, err, STEP_RECURSIVE);
+	return propagate(mnt, a, 6, f);
+}
+
+int op_remount(const struct args *a, struct failure *f)
+{
+	const struct __kernel_timespec wait = { .tv_nsec = BUSY_WAIT_NS };
+	cleanup_fd int mnt = path_open(a->v[0].s, 0);
+	int err;
+
+	if (mnt < 0)
+		return fail(f, mnt, STEP_REMOUNT);
+	/* EBUSY: a writer that is about to close its file, a virus scanner for one. */
+	for (int tries = 1;; tries++) {
+		err = mount_add_flags(mnt, a->v[1].u);
+		if (err != -EBUSY || tries == BUSY_TRIES)
+			break;
+		(void)sys2(__NR_nanosleep, &wait, NULL);
+	}
+	return err < 0 ? fail(f, err, STEP_REMOUNT) : 0;
+}

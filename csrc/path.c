@@ -1,0 +1,266 @@
+/*
+ * path.c - see path.h.
+ *
+ * openat2() does the work where it can.  walk() does what openat2() cannot: it makes what is
+ * missing, and it serves kernels before 5.6.
+ */
+#include "path.h"
+#include <linux/errno.h>
+#include <linux/openat2.h>
+
+enum {
+	MAX_LINKS = 40,		/* the kernel's own limit */
+	RACE_TRIES = 16,
+	REST_SIZE = 2 * PATH_MAX,
+};
+
+/*
+ * The state of a walk.  `done` is the text of the real directories passed so far, `rest` what is
+ * still to come: it ends at the end of its buffer and grows to the left when a symlink is met.
+ */
+struct walk {
+	int fd;			/* the directory reached; self.root is not owned */
+	u32 links;
+	u32 done_len;
+	char *at;		/* the next byte of rest */
+	char done[PATH_MAX];
+	char rest[REST_SIZE];
+};
+
+int fd_stat(int fd, struct statx *ret)
+{
+	return (int)sys5(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, ret);
+}
+
+void fd_path(char *to, int fd)
+{
+	memcpy(to, "self/fd/", 8);
+	*put_u64(to + 8, (u64)fd) = 0;
+}
+
+static void walk_enter(struct walk *w, int fd)
+{
+	if (w->fd != self.root)
+		(void)close_fd(w->fd);
+	w->fd = fd;
+}
+
+static void walk_restart(struct walk *w)
+{
+	walk_enter(w, self.root);
+	w->done_len = 0;
+}
+
+/* Put `n` bytes and a slash in front of what is still to come. `text` may lie in rest itself. */
+static int walk_push(struct walk *w, const char *text, size_t n)
+{
+	if ((size_t)(w->at - w->rest) < n + 1)
+		return -ENAMETOOLONG;
+	*--w->at = '/';
+	while (n > 0)
+		*--w->at = text[--n];
+	return 0;
+}
+
+/* Take the next name off the rest: its length, 0 at the end, or -errno. */
+static int walk_name(struct walk *w, char *name)
+{
+	u32 n = 0;
+
+	while (*w->at == '/')
+		w->at++;
+	for (; *w->at && *w->at != '/'; w->at++) {
+		if (n == NAME_MAX)
+			return -ENAMETOOLONG;
+		name[n++] = *w->at;
+	}
+	name[n] = 0;
+	while (*w->at == '/')
+		w->at++;
+	return (int)n;
+}
+
+/*
+ * ".." never asks the kernel: a directory that is moved out of the root meanwhile has its ".." on
+ * the host.  The walk starts over with one name less.
+ */
+static int walk_up(struct walk *w)
+{
+	u32 n = w->done_len;
+	int err;
+
+	while (n > 0 && w->done[n - 1] != '/')
+		n--;
+	while (n > 0 && w->done[n - 1] == '/')
+		n--;
+	err = walk_push(w, w->done, n);
+	walk_restart(w);
+	return err;
+}
+
+/* Make the missing `name`.  CVE-2024-45310: one name at a time, in a directory that is open. */
+static int walk_make(const struct walk *w, const char *name, u32 mode)
+{
+	const int found = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+	u32 bits = (mode & S_IFMT) == S_IFDIR ? mode & 07777 : 0755;
+	long err;
+
+	if (!*w->at && (mode & S_IFMT) == S_IFREG)
+		err = sys4(__NR_openat, w->fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			   mode & 07777);
+	else
+		err = sys3(__NR_mkdirat, w->fd, name, bits);
+	if (err > 0 || (err < 0 && err != -EEXIST))
+		return (int)err;
+	return (int)sys3(__NR_openat, w->fd, name, found);
+}
+
+/* Follow the symlink open at `fd`, if it is one: 1 when it was. */
+static int walk_link(struct walk *w, int fd)
+{
+	size_t room = (size_t)(w->at - w->rest);
+	long n = -ENAMETOOLONG;
+	int err;
+
+	if (room > 0)
+		n = sys4(__NR_readlinkat, fd, "", w->rest, room);
+	if (n == -EINVAL || n == -ENOENT)
+		return 0;
+	if (n < 0)
+		return (int)n;
+	if (++w->links > MAX_LINKS)
+		return -ELOOP;
+	if (n == 0)
+		return -ENOENT;
+	if (w->rest[0] == '/')
+		walk_restart(w);
+	err = walk_push(w, w->rest, (size_t)n);
+	return err < 0 ? err : 1;
+}
+
+/* One name further: 0, 1 when `fd` became the answer, or -errno. */
+static int walk_step(struct walk *w, const char *name, u32 len, int flags, u32 mode)
+{
+	int fd, err;
+
+	if (len == 1 && name[0] == '.')
+		return 0;
+	if (len == 2 && name[0] == '.' && name[1] == '.')
+		return walk_up(w);
+	fd = (int)sys3(__NR_openat, w->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -ENOENT && mode)
+		fd = walk_make(w, name, mode);
+	if (fd < 0)
+		return fd;
+	if (!*w->at && (flags & O_NOFOLLOW)) {
+		walk_enter(w, fd);
+		return 1;
+	}
+	err = walk_link(w, fd);
+	if (err == 0 && w->done_len + len + 1 >= PATH_MAX)
+		err = -ENAMETOOLONG;
+	if (err != 0) {
+		(void)close_fd(fd);
+		return err < 0 ? err : 0;
+	}
+	w->done[w->done_len++] = '/';
+	memcpy(w->done + w->done_len, name, len);
+	w->done_len += len;
+	walk_enter(w, fd);
+	return 0;
+}
+
+/* The answer of a walk as a descriptor that the caller owns. */
+static int walk_result(struct walk *w, int flags)
+{
+	struct statx st;
+	int err;
+
+	if (w->fd == self.root)
+		w->fd = (int)sys3(__NR_openat, self.root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (w->fd < 0 || !(flags & O_DIRECTORY))
+		return w->fd;
+	err = fd_stat(w->fd, &st);
+	if (err == 0 && !is_type(&st, S_IFDIR))
+		err = -ENOTDIR;
+	if (err == 0)
+		return w->fd;
+	(void)close_fd(w->fd);
+	return err;
+}
+
+/* Resolve name by name; with a mode, make what is missing. */
+static int walk(const char *path, int flags, u32 mode)
+{
+	char name[NAME_MAX + 1];
+	size_t len = strlen(path);
+	struct walk w;
+	int n, err;
+
+	if (len >= PATH_MAX)
+		return -ENAMETOOLONG;
+	w.fd = self.root;
+	w.links = 0;
+	w.done_len = 0;
+	w.at = w.rest + REST_SIZE - len - 1;
+	memcpy(w.at, path, len + 1);
+	do {
+		n = walk_name(&w, name);
+		if (n <= 0)
+			break;
+		n = err = walk_step(&w, name, (u32)n, flags, mode);
+	} while (err == 0);
+	if (n >= 0)
+		return walk_result(&w, flags);
+	walk_restart(&w);
+	return n;
+}
+
+int path_open(const char *path, int flags)
+{
+	struct open_how how = {
+		.flags = (u64)(O_PATH | O_CLOEXEC | flags),
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	int tries = RACE_TRIES;
+	long fd;
+
+	/* EAGAIN: something was renamed while ".." was looked up; walk() does not mind. */
+	do {
+		fd = sys4(__NR_openat2, self.root, path, &how, sizeof(how));
+	} while (fd == -EAGAIN && --tries > 0);
+	if (fd == -EAGAIN || fd == -ENOSYS)
+		return walk(path, flags, 0);
+	return (int)fd;
+}
+
+int path_create(const char *path, u32 mode)
+{
+	int fd = path_open(path, 0);
+
+	return fd == -ENOENT ? walk(path, 0, mode) : fd;
+}
+
+int path_parent(const char *path, const char **ret_name)
+{
+	char dir[PATH_MAX];
+	size_t len = strlen(path), n = len;
+	const char *name;
+	int fd;
+
+	while (n > 0 && path[n - 1] != '/')
+		n--;
+	name = path + n;
+	if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
+		return -EINVAL;
+	if (n >= PATH_MAX || len - n > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(dir, path, n);
+	dir[n] = 0;
+	fd = path_open(n ? dir : "/", O_DIRECTORY);
+	if (fd == -ENOENT)
+		fd = walk(dir, O_DIRECTORY, S_IFDIR | 0755);
+	if (fd >= 0)
+		*ret_name = name;
+	return fd;
+}
