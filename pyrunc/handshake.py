@@ -1,0 +1,178 @@
+"""Seal init, spawn it, hold the conversation, turn a failure report into an Error (host side).
+
+May touch: the sealed copy of init, a memfd for the plan, the socket to init.  Decides nothing.
+
+        [ init ]                         [ pyrunc ]
+   PID pid              -->              (from the first stage, which then ends)
+   SYNC joined          -->   cgroup, oom_score_adj
+                        <--   GO
+   SYNC mounted         -->   limits, prestart and createRuntime hooks
+                        <--   GO
+   WARN step value      -->   log it                            (no reply)
+   SYNC ready           -->   rlimits, the record, the pid file
+                        <--   GO
+   end of file          =     init waits at exec.fifo (create) or has exec'ed
+   FAIL op step errno   -->   Error, worded by failures.py; the caller undoes everything
+
+The first stage and the container's process write to the same socket, so PID may come after the
+first SYNC.  All packets are whole (SOCK_SEQPACKET).
+"""
+
+import os
+
+from pyrunc._core import ffi, lib
+from pyrunc.errors import Error, strerror
+from pyrunc.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_init")
+HEAD = 24  # sizeof(struct message)
+BASE = 3  # first descriptor that is init's own; preserved ones come before it
+
+
+def check(result: int, what: str) -> int:
+    """The result of a _core call, or the Error it stands for."""
+    if result < 0:
+        raise Error(f"{what}: {strerror(-result)}")
+    return result
+
+
+class Init:
+    """A running init: the processes, and the socket to them.
+
+    pid is 0 until init said which process is the container's.  first is the spawned stage.
+    """
+
+    __slots__ = ("first", "pid", "pidfd", "plan", "reaped", "socket")
+
+    def __init__(self, plan: Plan, first: int, socket: int) -> None:
+        self.plan = plan
+        self.first = first
+        self.socket = socket
+        self.pid = 0
+        self.pidfd = -1
+        self.reaped: "int | None" = None
+
+
+def spawn(
+    plan: Plan, fds: "list[int]", stdio: "tuple[int, int, int]" = (-1, -1, -1), base: int = BASE
+) -> Init:
+    """Start init with the plan. fds: what its 'f' arguments index; stdio: -1 keeps ours.
+
+    Every descriptor stays the caller's to close.  Raises Error if init cannot be started.
+    """
+    exe = check(lib.core_seal(os.fsencode(INIT)), f"unable to seal {INIT}")
+    pair = ffi.new("int[2]")
+    memfd = -1
+    try:
+        memfd = os.memfd_create("pyrunc-plan", os.MFD_CLOEXEC)
+        data = plan.encode()
+        if os.pwrite(memfd, data, 0) != len(data):
+            raise Error("unable to write the plan")
+        check(lib.core_socketpair(pair), "socketpair")
+        try:
+            passed = [pair[1], memfd, *fds]
+            pid = lib.core_spawn(exe, base, passed, len(passed), list(stdio))
+            check(pid, "unable to start init")
+        except BaseException:
+            os.close(pair[0])
+            raise
+        finally:
+            os.close(pair[1])
+    except OSError as err:
+        raise Error(f"unable to start init: {strerror(err.errno or 0)}") from err
+    finally:
+        os.close(exe)
+        if memfd >= 0:
+            os.close(memfd)
+    return Init(plan, pid, pair[0])
+
+
+def converse(
+    init: Init, on_sync: "Callable[[Init, int], None]", warn: "Callable[[str], None]"
+) -> None:
+    """Answer init until it hangs up. on_sync(init, SYNC_*) does the host's part, then GO is sent.
+
+    Raises Error if init fails or ends early; whatever on_sync raises passes through.
+    """
+    ready = False
+    waiting = 0  # a SYNC that came before the PID
+    while True:
+        try:
+            data = os.read(init.socket, HEAD + lib.PLAN_MAX_TEXT)
+        except OSError as err:
+            raise Error(f"unable to read from init: {strerror(err.errno or 0)}") from err
+        if not data:
+            break
+        if len(data) < HEAD:
+            raise Error("init sent a malformed message")
+        kind, op, step, number = (
+            int.from_bytes(data[at : at + 4], "little", signed=at == 12) for at in (0, 4, 8, 12)
+        )
+        value = int.from_bytes(data[16:24], "little")
+        if kind == lib.MSG_PID:
+            init.pid = value
+            init.pidfd = os.pidfd_open(value)
+            os.waitpid(init.first, 0)
+            init.first = 0
+        elif kind == lib.MSG_SYNC:
+            waiting = value
+        elif kind == lib.MSG_WARN:
+            from pyrunc import failures
+
+            warn(failures.warning(step, number, value))
+        else:
+            from pyrunc import failures
+
+            text = failures.word(init.plan, op, step, number, value, data[HEAD:])
+            raise Error(text)
+        if waiting and init.pid:
+            on_sync(init, waiting)
+            ready = ready or waiting == lib.SYNC_READY
+            waiting = 0
+            try:
+                os.write(init.socket, b"g")
+            except OSError:
+                pass  # init has died; the next read says so
+    if not ready:
+        raise Error(f"init ended before the container was ready{_how_ended(init)}")
+
+
+def _how_ended(init: Init) -> str:
+    """`: signal: killed`, from the wait status of the process that should have spoken."""
+    from pyrunc import signals
+
+    pid = init.pid or init.first
+    try:
+        status = os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return ""
+    if init.pid:
+        init.reaped = status
+    else:
+        init.first = 0
+    return f": {signals.describe_status(status)}"
+
+
+def end(init: Init) -> None:
+    """Kill and reap whatever is left of an init that failed; nothing of it outlives this call."""
+    for pid in (init.pid if init.reaped is None else 0, init.first):
+        if pid:
+            try:
+                # Our own unreaped children: their numbers cannot have changed hands.
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                pass  # reaped by whoever waits for every child (foreground run)
+    close(init)
+
+
+def close(init: Init) -> None:
+    """Close the descriptors of the conversation."""
+    for fd in (init.socket, init.pidfd):
+        if fd >= 0:
+            os.close(fd)
+    init.socket = init.pidfd = -1

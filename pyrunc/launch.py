@@ -1,0 +1,363 @@
+"""A new container: create() and run() read top to bottom like the lifecycle of runtime.md.
+
+May touch everything the layers below may: this module joins the pure plan with the host.
+OCI runtime-spec 1.3, runtime.md "Lifecycle" steps 1 to 8.
+"""
+
+import os
+import time
+
+from pyrunc import cgroups, container, files, handshake, host, process, procfs, record, spec
+from pyrunc import plan as plans
+from pyrunc._core import lib
+from pyrunc.errors import Error, strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+START_FAILED = "unable to start container process: "
+INIT_FAILED = START_FAILED + "error during container init: "
+PID_MARK = 9876543210987654  # stands where init puts the pid it has in its own namespace
+
+
+def create(opts: "dict[str, Any]") -> None:
+    """The `create` command: everything but the user's program."""
+    try:
+        _refuse_console(opts, detached=True)
+        handshake.check(lib.core_subreaper(1), "prctl subreaper")
+        launched = Launch(opts)
+        launched.set_up()
+        launched.close()
+    except Error as err:
+        raise Error(f"runc create failed: {err.message}", err.code) from err
+
+
+def run(opts: "dict[str, Any]") -> int:
+    """The `run` command: create and start; unless detached, wait, and remove the container."""
+    try:
+        _refuse_console(opts, detached=opts["detach"])
+        if not opts["no_subreaper"]:
+            handshake.check(lib.core_subreaper(1), "prctl subreaper")
+        if opts["detach"]:
+            launched = Launch(opts)
+            launched.set_up()
+            launched.start()
+            launched.close()
+            return 0
+        from pyrunc import console
+
+        return console.run_foreground(Launch(opts), keep=opts["keep"])
+    except Error as err:
+        raise Error(f"runc run failed: {err.message}", err.code) from err
+
+
+def _refuse_console(opts: "dict[str, Any]", detached: bool) -> None:
+    for name in ("console_socket", "pidfd_socket"):
+        if opts.get(name):
+            raise Error(f"--{name.replace('_', '-')} is not supported yet")
+    if opts.get("preserve_fds"):
+        raise Error("--preserve-fds is not supported yet")
+
+
+class Launch:
+    """One container on its way: what exists so far, and how to undo it."""
+
+    __slots__ = (
+        "bundle",
+        "hooks",
+        "id",
+        "init",
+        "lock",
+        "opts",
+        "paths",
+        "pid_file",
+        "record",
+        "resources",
+        "rlimits",
+        "root",
+        "spec",
+        "stdio",
+        "undo",
+    )
+
+    def __init__(self, opts: "dict[str, Any]") -> None:
+        self.opts = opts
+        self.id: str = opts["args"][0]
+        self.root: str = opts["root"]
+        self.stdio = (-1, -1, -1)
+        self.undo: "list[Callable[[], None]]" = []
+        self.lock = -1
+        self.init: "handshake.Init | None" = None
+        # Both are relative to where the caller stands, and the bundle is not that place.
+        self.pid_file = _absolute(opts["pid_file"]) if opts.get("pid_file") else ""
+        self.bundle = _enter_bundle(opts["bundle"])
+        self.spec = spec.load()
+        self.hooks = self.spec.get("hooks") or {}
+
+    # --- the story ---
+
+    def set_up(self) -> None:
+        """Make the container, up to init waiting at exec.fifo; on any failure leave no trace."""
+        try:
+            self._set_up()
+        except BaseException as err:
+            # The message is made first: the undo removes what it is about.
+            error = self._explain(err)
+            self.roll_back()
+            if isinstance(err, Error):
+                raise error from err
+            raise
+
+    def _set_up(self) -> None:
+        container.check_id(self.id)
+        linux = self.spec.get("linux") or {}
+        self.resources = linux.get("resources") or {}
+        mode = cgroups.mode()
+        cgroups.validate(self.resources, mode)
+        self.paths = cgroups.paths(
+            linux.get("cgroupsPath", ""), self.id, self.opts["systemd_cgroup"]
+        )
+        facts = host.facts(self.spec, mode, self.paths, bool(self.opts.get("no_pivot")))
+        spec.validate(self.spec, facts)
+        rootfs = os.path.normpath(os.path.join(self.bundle, self.spec["root"]["path"]))
+
+        self.lock = container.claim(self.root, self.id)
+        self.undo.append(self._unclaim)
+        cgroups.check_free(self.paths)
+        self.record = record.build(
+            self.spec,
+            self.id,
+            self.bundle,
+            rootfs,
+            self.paths,
+            mode,
+            cgroups.record(
+                linux.get("cgroupsPath", ""), self.id, self.resources, self.opts["systemd_cgroup"]
+            ),
+            self.opts,
+        )
+        container.write_intent(self.root, self.id, self.record)
+
+        fds: list[int] = []
+        try:
+            plan = self._plan(facts, rootfs, fds)
+            self.init = handshake.spawn(plan, fds, self.stdio)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self.undo.append(self._end_init)
+        self.undo.append(self._remove_cgroups)
+        cgroups.create(self.paths, self.resources)
+        handshake.converse(self.init, self._on_sync, _warn)
+
+    def start(self) -> None:
+        """Let init run the program (the `start` of `run`, which already holds the lock)."""
+        try:
+            container.release(self.root, self.record)
+            container.poststart(self.root, self.record, self.lock)
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def close(self) -> None:
+        """The container is on its own: let go of the lock and of init."""
+        if self.init:
+            handshake.close(self.init)
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
+
+    # --- the plan ---
+
+    def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> plans.Plan:
+        """The plan; descriptors that its 'f' arguments index are appended to fds."""
+        linux = self.spec.get("linux") or {}
+        index: "dict[Any, int]" = {"fifo": 0}
+        fds.append(self._make_fifo())
+        for space in linux.get("namespaces") or []:
+            if space.get("path"):
+                index["ns", space["type"]] = len(fds)
+                try:
+                    fds.append(os.open(space["path"], os.O_RDONLY | os.O_CLOEXEC))
+                except OSError as err:
+                    raise Error(
+                        f"{START_FAILED}failed to open namespace path: "
+                        f"{Error.os('open', space['path'], err).message}"
+                    ) from err
+        filtered = None
+        if linux.get("seccomp"):
+            from pyrunc import seccomp
+
+            filtered = seccomp.load(linux["seccomp"])
+        self.rlimits = process.rlimits(self.spec["process"])
+        plan = plans.for_create(
+            self.spec,
+            facts,
+            {
+                "id": self.id,
+                "bundle": self.bundle,
+                "rootfs": rootfs,
+                "no_pivot": bool(self.opts.get("no_pivot")),
+                "no_new_keyring": bool(self.opts.get("no_new_keyring")),
+                "fds": index,
+                "seccomp": filtered,
+                "hook_state": self._hook_halves,
+            },
+        )
+        for text in plan.warnings:
+            _warn(text)
+        return plan
+
+    def _make_fifo(self) -> int:
+        path = f"{self.root}/{self.id}/{container.FIFO}"
+        try:
+            os.mkfifo(path, 0o622)
+            os.chmod(path, 0o622)  # whatever the umask
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as err:
+            raise Error.os("mkfifo", path, err) from err
+
+    def _hook_halves(self, status: str) -> "tuple[str, str]":
+        text = container.hook_state(self.record, status, PID_MARK)
+        before, _, after = text.partition(str(PID_MARK))
+        return before, after
+
+    # --- the host's part in the conversation ---
+
+    def _on_sync(self, init: handshake.Init, point: int) -> None:
+        if point == lib.SYNC_JOINED:
+            self._joined(init.pid)
+        elif point == lib.SYNC_MOUNTED:
+            self._mounted(init.pid)
+        else:
+            self._ready(init.pid)
+
+    def _joined(self, pid: int) -> None:
+        """The process exists: into its cgroup before it can use anything, with its OOM score."""
+        try:
+            cgroups.join(self.paths, pid)
+        except Error as err:
+            raise Error(f"unable to apply cgroup configuration: {err.message}") from err
+        score = (self.spec.get("process") or {}).get("oomScoreAdj")
+        if score is not None:
+            path = f"/proc/{pid}/oom_score_adj"
+            try:
+                files.write(path, str(score))
+            except OSError as err:
+                raise Error(
+                    f"failed to update /proc/self/oom_score_adj: {strerror(err.errno or 0)}"
+                ) from err
+
+    def _mounted(self, pid: int) -> None:
+        """Limits, then the hooks that run beside the runtime."""
+        linux = self.spec.get("linux") or {}
+        devices = [device["path"] for device in linux.get("devices") or []]
+        try:
+            cgroups.apply(self.paths, self.resources, self.record["pyrunc"]["cgroup_mode"], devices)
+        except Error as err:
+            raise Error(f"error setting cgroup config for procHooks process: {err.message}") from err
+        if self.hooks.get("prestart") or self.hooks.get("createRuntime"):
+            from pyrunc import hooks
+
+            state = container.hook_state(self.record, "creating", pid)
+            for kind in ("prestart", "createRuntime"):
+                hooks.run(kind, self.hooks.get(kind) or [], state)
+
+    def _ready(self, pid: int) -> None:
+        """All is set up: the record and the pid file say that the container exists."""
+        for resource, soft, hard in self.rlimits:
+            result = lib.core_prlimit(pid, resource, soft, hard)
+            if result < 0:
+                raise Error(f"error setting rlimits for ready process: {strerror(-result)}")
+        record.complete(self.record, pid, procfs.start_time(pid), _now())
+        self.record["external_descriptors"] = [_link(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
+        container.write_record(self.root, self.id, self.record)
+        if self.pid_file:
+            folder, name = os.path.split(self.pid_file)
+            try:
+                files.replace(self.pid_file, str(pid), exclusive=True)
+            except OSError as err:
+                temp = os.path.join(folder, f".{name}")
+                raise Error.os("open", temp, err) from err
+
+    # --- failure ---
+
+    def roll_back(self) -> None:
+        """Undo what was done, last first; then the poststop hooks run (lifecycle step 13)."""
+        made = self.init is not None
+        while self.undo:
+            try:
+                self.undo.pop()()
+            except Error as err:
+                _warn(f"unable to undo a failed create: {err.message}")
+        self.close()
+        if made:
+            container.poststop(self.record)
+
+    def _explain(self, err: BaseException) -> Error:
+        """The Error to show; a memory limit too small for init is named as such."""
+        text = err.message if isinstance(err, Error) else str(err)
+        if not self.init or text.startswith(START_FAILED):
+            return Error(text)
+        if self.init.pid and cgroups.oom_killed(self.paths):
+            text = "container init was OOM-killed (memory limit too low?)"
+            return Error(START_FAILED + text)
+        if text.startswith(("unable to apply cgroup", "init ended")):
+            return Error(START_FAILED + text)
+        return Error(INIT_FAILED + text)
+
+    def _end_init(self) -> None:
+        if self.init:
+            handshake.end(self.init)
+
+    def _remove_cgroups(self) -> None:
+        if self.init:
+            handshake.end(self.init)
+        if cgroups.pids(self.paths):
+            cgroups.kill_all(self.paths, 9)
+        cgroups.remove(self.paths)
+
+    def _unclaim(self) -> None:
+        container.remove_directory(f"{self.root}/{self.id}")
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError as err:  # a deleted working directory
+        raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
+
+
+def _enter_bundle(bundle: str) -> str:
+    """chdir to the bundle, if one is named; the bundle's absolute path."""
+    try:
+        if bundle:
+            os.chdir(bundle)
+        return os.getcwd()
+    except OSError as err:
+        if bundle:
+            raise Error.os("chdir", bundle, err) from err
+        raise Error(f"getwd: {strerror(err.errno or 0)}") from err
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""  # not open
+
+
+def _now() -> str:
+    """RFC 3339 in UTC with nanoseconds, zeros at the end of the fraction trimmed."""
+    ns = time.time_ns()
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // 10**9))
+    fraction = f"{ns % 10**9:09d}".rstrip("0")
+    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
+
+
+def _warn(text: str) -> None:
+    from pyrunc import log
+
+    log.warning(text)
