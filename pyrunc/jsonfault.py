@@ -116,7 +116,8 @@ def _string(text: str, at: int) -> int:
             if not letter or letter not in '"\\/bfnrtu':
                 raise _wrong(text, at, "in string escape code")
             if letter == "u":
-                for at in range(at + 1, at + 5):
+                for _ in range(4):
+                    at += 1
                     if not text[at : at + 1] or text[at] not in HEX:
                         raise _wrong(text, at, "in \\u hexadecimal character escape")
         at += 1

@@ -16,27 +16,7 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
-
-try:
-    from _json import encode_basestring as _quote
-    from _json import make_encoder as _make_encoder
-    from _json import make_scanner as _make_scanner
-except ImportError:  # another Python: the same from the public module
-    from json.decoder import JSONDecoder as _Decoder
-    from json.encoder import JSONEncoder as _Encoder
-
-    _quote = _Encoder(ensure_ascii=False).encode
-
-    def _make_encoder(*_: object) -> "Callable[[object, int], object]":
-        return _Encoder(ensure_ascii=False, separators=(",", ":")).iterencode  # type: ignore
-
-    def _make_scanner(rules: "type[_Rules]") -> "Callable[[str, int], tuple[Any, int]]":
-        return _Decoder(
-            object_pairs_hook=rules.object_pairs_hook, parse_constant=rules.parse_constant
-        ).scan_once
-
 
 SPACE = " \t\r\n"
 
@@ -60,8 +40,8 @@ def merge(old: object, new: object) -> object:
     return new
 
 
-def _refuse(name: str) -> object:
-    raise ValueError(name)
+def _refuse(value: object) -> "Any":
+    raise ValueError(value)
 
 
 class _Rules:
@@ -75,8 +55,22 @@ class _Rules:
     parse_constant = staticmethod(_refuse)
 
 
-_scan = _make_scanner(_Rules)
-_encode = _make_encoder(None, _refuse, _quote, None, ":", ",", False, False, False)
+def _tools() -> "tuple[Any, Any, Any]":
+    """scan(text, start) -> value, end;  encode(value, 0) -> texts;  quote(str) -> str."""
+    try:
+        from _json import encode_basestring, make_encoder, make_scanner
+    except ImportError:  # another Python: the same from the public module
+        from json import JSONDecoder, JSONEncoder
+
+        decoder: Any = JSONDecoder(object_pairs_hook=_members, parse_constant=_refuse)
+        encoder = JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+        return decoder.scan_once, encoder.iterencode, encoder.encode
+    rules: Any = _Rules
+    encode = make_encoder(None, _refuse, encode_basestring, None, ":", ",", False, False, False)
+    return make_scanner(rules), encode, encode_basestring
+
+
+_scan, _encode, _quote = _tools()
 
 
 def loads(data: bytes) -> "Any":

@@ -9,8 +9,8 @@ import pytest
 SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
-PURE = "plan namespaces rootfs process failures".split()
-HOST = "spec host cgroups hooks console rdt criu foreground seccomp seccomp_filter".split()
+PURE = "plan namespaces rootfs mounts process failures".split()
+HOST = "spec normal host cgroups hooks console rdt criu foreground seccomp seccomp_filter".split()
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {

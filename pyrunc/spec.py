@@ -1,0 +1,276 @@
+"""The spec: config.json as a plain dict, read, checked, in runc's words.
+
+    load()            config.json        \\
+    load_process()    exec --process      } -> dict: known members only, no null, none required
+    load_resources()  update --resources /     missing (they have Go's zero value instead)
+    validate()        what `create` must refuse before it makes anything
+
+May read the file, and look at the root filesystem. OCI runtime-spec 1.3, config.md and
+config-linux.md. Left to others: mount options and devices (rootfs), rlimits, environment and sysctl
+(process), filters (seccomp), limits (cgroups).
+
+The shape of a well-formed document is checked by generated code (oci-spec/compile.py) in 20 us. For
+one with unknown, oddly written or missing members, or the wrong shape, normal.py is loaded.
+"""
+
+import os
+
+from pyrunc import _schema, files, jsonio
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Doc = dict[str, Any]
+
+NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+PROPAGATION = ("private", "slave", "shared", "unbindable")
+HOOKS = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)
+OTHER_PLATFORMS = ("freebsd", "zos", "solaris", "windows", "vm")
+
+# Members that mean something to the container, and that we can not give it yet.
+UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "personality")
+UNSUPPORTED_PROCESS = ("scheduler", "ioPriority")
+
+
+# --- reading ---
+
+
+def load(path: str = "config.json") -> "Doc":
+    """The spec of a bundle, which is the current directory."""
+    try:
+        data = files.read(path)
+    except FileNotFoundError:
+        raise Error(f"JSON specification file {path} not found") from None
+    except OSError as err:
+        raise Error.os("open", path, err) from err
+    doc = _decode(data, path, "config")
+    if doc is None:
+        raise Error("config cannot be null")
+    check_process(doc.get("process"))
+    return doc
+
+
+def load_process(path: str) -> "Doc":
+    """A process object in a file of its own."""
+    try:
+        data = files.read(path)
+    except OSError as err:
+        raise Error.os("open", path, err) from err
+    doc = _decode(data, path, "process") or {}
+    check_process(doc)
+    return doc
+
+
+def load_resources(data: bytes, name: str) -> "Doc":
+    """A linux.resources object. name: where the text comes from, for messages."""
+    return _decode(data, name, "resources") or {}
+
+
+def _decode(data: bytes, name: str, kind: str) -> "Doc | None":
+    """JSON text to a document of that shape; None if it is null. kind: a function of _schema."""
+    try:
+        doc: Doc | None = jsonio.loads(data)
+    except Error as err:
+        raise Error(f"{name}: {err}") from None
+    if doc is None:
+        return None
+    odd: list[str] = []
+    if getattr(_schema, kind)(doc, odd) is None and not odd:
+        return doc
+    from pyrunc import normal
+
+    return normal.normalise(doc, name, kind)
+
+
+def check_process(process: "Doc | None") -> None:
+    """What runc refuses as soon as it has read a process object."""
+    if process is None:
+        raise Error("process property must not be empty")
+    cwd = process.get("cwd")
+    if not cwd:
+        raise Error("Cwd property must not be empty")
+    if cwd[0] != "/":
+        raise Error("Cwd must be an absolute path")
+    if not process.get("args"):
+        raise Error("args must not be empty")
+
+
+# --- what create refuses ---
+
+
+def validate(doc: "Doc", facts: "dict[str, Any]", no_pivot: bool = False) -> None:
+    """Refuse what cannot be applied on this host. The bundle is the current directory.
+
+    facts: selinux and apparmor say whether the kernel has them enabled.
+    """
+    process = doc["process"]
+    check_labels(process, facts)
+    linux = doc.get("linux")
+    if linux is None:
+        linux = {}
+        for name in OTHER_PLATFORMS:
+            if name in doc:
+                raise Error(f"config is not for Linux: it has {name}, but no linux")
+    if process.get("terminal"):
+        raise _unsupported("process.terminal")
+    for name in UNSUPPORTED_PROCESS:
+        if name in process:
+            raise _unsupported(f"process.{name}")
+    rootfs(doc, os.getcwd())
+    _check_propagation(linux.get("rootfsPropagation", ""), no_pivot)
+    kinds = _check_namespaces(linux.get("namespaces", ()))
+    _check_isolation(doc, linux, kinds)
+    _check_linux(linux)
+    _check_mounts(doc.get("mounts", ()))
+    _check_hooks(doc.get("hooks", {}))
+
+
+def check_labels(process: "Doc", facts: "dict[str, Any]") -> None:
+    """A label or profile nobody would enforce is an error."""
+    if process.get("selinuxLabel") and not facts.get("selinux"):
+        raise Error(
+            "selinux label is specified in config, but selinux is disabled or not supported"
+        )
+    if process.get("apparmorProfile") and not facts.get("apparmor"):
+        raise Error(
+            "apparmor profile is specified in config, but apparmor is disabled or not supported"
+        )
+
+
+def rootfs(doc: "Doc", bundle: str) -> str:
+    """The absolute path of the root filesystem, a directory reached without symbolic links."""
+    if "root" not in doc:
+        raise Error("root must be specified")
+    path: str = doc["root"]["path"]
+    if not path:
+        raise Error("invalid rootfs: root.path must not be empty")
+    path = os.path.normpath(os.path.join(bundle, path))
+    if path[:2] == "//":  # POSIX lets two slashes mean something else; Linux does not
+        path = path[1:]
+    try:
+        os.stat(path + "/.")
+    except NotADirectoryError:
+        raise Error(f"invalid rootfs: {path} is not a directory") from None
+    except ValueError:  # a NUL byte, which no path has
+        raise Error(f"invalid rootfs: stat {path}: invalid argument") from None
+    except OSError as err:
+        raise Error(f"invalid rootfs: {Error.os('stat', path, err)}") from err
+    if os.path.realpath(path) != path:
+        raise Error("invalid rootfs: not an absolute path, or a symlink")
+    return path
+
+
+def _unsupported(name: str) -> Error:
+    return Error(f"{name} is not supported yet")
+
+
+def _check_absolute(name: str, paths: "list[str]") -> None:
+    for index, path in enumerate(paths):
+        if path[:1] != "/":
+            raise Error(f'{name}[{index}] "{path}" is not an absolute path')
+
+
+def _check_propagation(value: str, no_pivot: bool) -> None:
+    if not value:
+        return
+    # runc has the recursive forms, too.
+    if value not in PROPAGATION and not (value[0] == "r" and value[1:] in PROPAGATION):
+        raise Error(f"rootfsPropagation={value} is not supported")
+    if no_pivot and value in ("private", "rprivate"):
+        raise Error("rootfsPropagation of [r]private is not safe without pivot_root")
+
+
+def _check_namespaces(entries: "list[Doc]") -> "set[str]":
+    """The kinds of namespaces the container does not inherit."""
+    kinds = set()
+    for index, entry in enumerate(entries):
+        kind = entry["type"]
+        if kind not in NAMESPACES:
+            raise Error(f'namespace "{kind}" does not exist')
+        if kind in kinds:
+            raise Error(f'malformed spec file: duplicated ns "{kind}"')
+        path = entry.get("path")
+        if path and path[0] != "/":
+            raise Error(f'linux.namespaces[{index}].path "{path}" is not an absolute path')
+        kinds.add(kind)
+    return kinds
+
+
+def _check_isolation(doc: "Doc", linux: "Doc", kinds: "set[str]") -> None:
+    """What would change the host, because its namespace is not the container's own."""
+    if "uts" not in kinds:
+        if doc.get("hostname"):
+            raise Error("unable to set hostname without a private UTS namespace")
+        if doc.get("domainname"):
+            raise Error("unable to set domainname without a private UTS namespace")
+    if "mount" not in kinds and (linux.get("maskedPaths") or linux.get("readonlyPaths")):
+        raise Error("unable to restrict sys entries without a private MNT namespace")
+    mapped = linux.get("uidMappings") or linux.get("gidMappings")
+    if "user" not in kinds and mapped:
+        raise Error(
+            "user namespace mappings specified, but user namespace isn't enabled in the config"
+        )
+    if "time" not in kinds and linux.get("timeOffsets"):
+        raise Error(
+            "time namespace offsets specified, but time namespace isn't enabled in the config"
+        )
+    if linux.get("netDevices"):
+        if "network" not in kinds:
+            raise Error("unable to move network devices without a NET namespace")
+        raise _unsupported("linux.netDevices")
+    for kind in ("user", "time"):
+        if kind in kinds:
+            raise _unsupported(f"linux.namespaces: {kind} namespace")
+
+
+def _check_linux(linux: "Doc") -> None:
+    for name in UNSUPPORTED_LINUX:
+        if name in linux:
+            raise _unsupported(f"linux.{name}")
+    _check_absolute("linux.maskedPaths", linux.get("maskedPaths", []))
+    _check_absolute("linux.readonlyPaths", linux.get("readonlyPaths", []))
+    for device in linux.get("devices", ()):
+        if device["type"] not in ("c", "b", "u", "p"):
+            raise Error(f'invalid device type "{device["type"]}"')
+    for index, rule in enumerate(linux.get("resources", {}).get("devices", ())):
+        if rule.get("type", "") not in ("", "a", "b", "c"):
+            raise Error(f'invalid cgroup device type "{rule["type"]}"')
+        access = rule.get("access")
+        if not access:
+            raise Error(f"device access at {index} field cannot be empty")
+        if access.strip("rwm"):
+            raise Error(f'device access at {index} field is invalid: "{access}"')
+    seccomp = linux.get("seccomp", {})
+    if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
+        raise Error("linux.seccomp.listenerMetadata is set without listenerPath")
+
+
+def _check_mounts(mounts: "list[Doc]") -> None:
+    for index, mount in enumerate(mounts):
+        options = mount.get("options", ())
+        if mount.get("uidMappings") or mount.get("gidMappings"):
+            if not (mount.get("uidMappings") and mount.get("gidMappings")):
+                raise Error(f"mounts[{index}] has only one of uidMappings and gidMappings")
+            raise _unsupported(f"mounts[{index}].uidMappings")
+        for option in ("idmap", "ridmap"):
+            if option in options:
+                raise _unsupported(f"mounts[{index}].options: {option}")
+
+
+def _check_hooks(hooks: "Doc") -> None:
+    for kind in HOOKS:
+        for index, hook in enumerate(hooks.get(kind, ())):
+            name = f"hooks.{kind}[{index}]"
+            if hook["path"][:1] != "/":
+                raise Error(f'{name}.path "{hook["path"]}" is not an absolute path')
+            if hook.get("timeout", 1) <= 0:
+                raise Error(f"{name}.timeout must be greater than zero")
