@@ -1,0 +1,79 @@
+"""`plan`: print what `create` would have init do, without doing it."""
+
+import os
+
+from pyrunc.commands import BUNDLE, NO_NEW_KEYRING, NO_PIVOT, Command, Option
+from pyrunc.errors import Error
+
+# Stands for the id of a container that is not made.
+ID = "ID"
+
+COMMAND = Command(
+    "plan",
+    "print the steps that would create the container, and do nothing",
+    args="",
+    nargs=(0, 0),
+    options=(
+        BUNDLE,
+        Option(
+            "format",
+            kind="str",
+            default="text",
+            metavar="FORMAT",
+            help='"text" (one line per step) or "json"',
+        ),
+        NO_PIVOT,
+        NO_NEW_KEYRING,
+    ),
+)
+
+
+def run(opts: dict) -> None:
+    """Print the plan for the bundle's container, with this host's facts."""
+    from pyrunc import cgroups, host, log, namespaces, plan, seccomp, spec
+
+    if opts["format"] not in ("text", "json"):
+        raise Error("invalid format option")
+    try:
+        if opts["bundle"]:
+            os.chdir(opts["bundle"])
+        bundle = os.getcwd()
+    except OSError as err:
+        raise Error.os("chdir", opts["bundle"], err) from err
+    doc = spec.load()
+    linux = doc.get("linux") or {}
+    mode = cgroups.mode()
+    paths = cgroups.paths(linux.get("cgroupsPath", ""), ID, opts["systemd_cgroup"])
+    facts = host.facts(doc, mode, paths, opts["no_pivot"])
+    spec.validate(doc, facts, opts["no_pivot"])
+    # The descriptors that create would pass, by number: none is opened here.
+    fds: dict = {"fifo": 0}
+    for kind, _ in namespaces.joined(linux):
+        fds["ns", kind] = len(fds)
+    made = plan.for_create(
+        doc,
+        facts,
+        {
+            "id": ID,
+            "bundle": bundle,
+            "rootfs": spec.rootfs(doc, bundle),
+            "no_pivot": opts["no_pivot"],
+            "no_new_keyring": opts["no_new_keyring"],
+            "fds": fds,
+            "seccomp": seccomp.load(linux["seccomp"]) if linux.get("seccomp") else None,
+            "hook_state": hook_state,
+        },
+    )
+    for text in made.warnings:
+        log.warning(text)
+    if opts["format"] == "json":
+        import json
+
+        print(json.dumps(made.json(), indent=2, ensure_ascii=False))
+    else:
+        print(made.text(), end="")
+
+
+def hook_state(status: str) -> "tuple[str, str]":
+    """The state document, around the pid, as far as it is known without a container."""
+    return f'{{"id":"{ID}","status":"{status}","pid":', "}"

@@ -1,0 +1,257 @@
+"""What init reported, in runc's words.  Pure: init states op, step and errno, here is the sentence.
+
+Off the hot path: nothing fails in a container that starts.
+"""
+
+from pyrunc import listing, mounts, namespaces, process, signals
+from pyrunc._core import lib
+from pyrunc.errors import strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan import Plan
+
+EINVAL = 22
+EISDIR = 21
+
+# The lead of sentences that say no more than what was tried, before `: errno`.
+LEADS = {
+    lib.STEP_PLAN: "malformed plan",
+    lib.STEP_PROTOCOL: "unable to talk to init",
+    lib.STEP_SETSID: "setsid",
+    lib.STEP_PROCFS: "unable to open a procfs",
+    lib.STEP_KEYRING_JOIN: "unable to join session keyring: unable to create session key",
+    lib.STEP_KEYRING_PERM: "unable to mod keyring permissions",
+    lib.STEP_LOOPBACK: "unable to setup interface lo",
+    lib.STEP_HOSTNAME: "sethostname",
+    lib.STEP_DOMAINNAME: "setdomainname",
+    lib.STEP_PROPAGATE: "error preparing rootfs: remount-root",
+    lib.STEP_ROOT_PRIVATE: "error preparing rootfs: remount-private",
+    lib.STEP_PIVOT: "error jailing process inside rootfs: pivot_root .",
+    lib.STEP_MOVE: "error jailing process inside rootfs: move_mount .",
+    lib.STEP_CHROOT: "error jailing process inside rootfs: chroot .",
+    lib.STEP_NNP: "prctl(SET_NO_NEW_PRIVS)",
+    lib.STEP_SECCOMP: "unable to init seccomp: error loading seccomp filter into kernel",
+    lib.STEP_KEEPCAPS: "unable to set keep caps",
+    lib.STEP_STDIO_OWNER: "unable to fix stdio permissions",
+    lib.STEP_SETGROUPS: "setgroups",
+    lib.STEP_CAPSET: "unable to apply caps",
+    lib.STEP_HOME: "unable to look up HOME",
+    lib.STEP_AWAIT: "unable to wait for start",
+}
+
+
+def word(plan: "Plan", op_index: int, step: int, err: int, value: int, text: "bytes | str") -> str:
+    """The error of init: what runc puts after `error during container init: `.
+
+    op_index: into plan.ops.  step: STEP_*.  err: errno.  value, text: as plan.h says per step.
+    """
+    name, args, origin = plan.ops[op_index] if op_index < len(plan.ops) else ("", (), "")
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    why = strerror(err)
+    if name in ("mount", "bind") and step not in (lib.STEP_PLAN, lib.STEP_PROTOCOL):
+        rootfs = next((op[1][0] for op in plan.ops if op[0] == "root"), "")
+        what = mount(name, args, step, why, value, rootfs)
+        return f'error mounting "{args[0]}" to rootfs at "{args[1]}": {what}'
+    if name == "device":
+        return f"error creating device nodes: {device(args, step, why)}"
+    if name == "hook":
+        return f"error running {args[0]}: {hook(args, step, why, value, text)}"
+    if step in LEADS:
+        return f"{LEADS[step]}: {why}"
+    return other(name, args, step, err, value, text) or f"{name or origin} (step {step}): {why}"
+
+
+def mount(name: str, args: tuple, step: int, why: str, value: int, rootfs: str) -> str:
+    """What of a mount or a bind went wrong."""
+    source, target = args[:2]
+    host_path = f"{rootfs}{target}" if rootfs != "/" else target
+    if step == lib.STEP_SOURCE:
+        return f"stat {source}: {why}"
+    if step == lib.STEP_TARGET:
+        return f'make mountpoint "{target}": {why}'
+    if step == lib.STEP_TARGET_ROOT:
+        return f'mountpoint "{host_path}" is on the top of rootfs "{rootfs}"'
+    if step == lib.STEP_TARGET_TYPE:
+        return f'filesystem "{args[2]}" must be mounted on ordinary directory'
+    if step == lib.STEP_MOVED:
+        return f'mountpoint "{host_path}" was moved while re-opening'
+    if step == lib.STEP_FLAGS:
+        return f"failed to set user-requested vfs flags on bind-mount: {flags(args, why, value)}"
+    if step == lib.STEP_RECURSIVE:
+        return f"failed to set user-requested recursive attributes on bind-mount: {why}"
+    if step == lib.STEP_MOUNT_PROPAGATION:
+        return f"failed to set mount propagation of {target}: {why}"
+    if step == lib.STEP_COPY_UP:
+        return f"tmpcopyup: failed to copy {target} to the tmpfs: {why}"
+    # A bind made anew has no flags but these two yet, and no data.
+    bits = args[4] if name == "mount" else args[2] & (mounts.MS_BIND | mounts.MS_REC)
+    data = args[3] if name == "mount" else ""
+    sentence = f"mount src={source}, dst={target}"
+    if value:
+        sentence += f", dstFd=/proc/thread-self/fd/{value}"
+    if bits:
+        sentence += f", flags={listing.ms_text(bits)}"
+    if data:
+        sentence += f", data={data}"
+    return f"{sentence}: {why}"
+
+
+def flags(args: tuple, why: str, value: int) -> str:
+    """Flags of the source that a user namespace may not change: value holds them, the atime mode
+    in its upper half."""
+    if value >> 32:
+        wanted = args[2] & ATIME_FLAGS if len(args) > 2 and isinstance(args[2], int) else 0
+        return (
+            f"cannot change locked atime flags {listing.ms_text(value >> 32)} to "
+            f"{listing.ms_text(wanted)}: {why}"
+        )
+    if value:
+        return f"cannot clear locked flags {listing.ms_text(value)}: {why}"
+    return why
+
+
+ATIME_FLAGS = mounts.MS_NOATIME | mounts.MS_NODIRATIME | mounts.MS_RELATIME | mounts.MS_STRICTATIME
+
+
+def device(args: tuple, step: int, why: str) -> str:
+    """What of a device node went wrong."""
+    path = args[0]
+    if step == lib.STEP_DEVICE_VERIFY:
+        return f"mknod {path}: something else is there"
+    if step == lib.STEP_DEVICE_CHMOD:
+        return f"chmod {path}: {why}"
+    if step == lib.STEP_DEVICE_CHOWN:
+        return f"chown {path}: {why}"
+    if step == lib.STEP_DEVICE_BIND:
+        return f"bind {path}: {why}"
+    if step in (lib.STEP_MKDIR, lib.STEP_TARGET):
+        return f"mkdir {path.rpartition('/')[0] or '/'}: {why}"
+    return f"mknod {path}: {why}"
+
+
+def hook(args: tuple, step: int, why: str, value: int, text: str) -> str:
+    """How a hook failed; its output is part of the sentence."""
+    if step == lib.STEP_HOOK_TIMEOUT:
+        return f"hook ran past specified timeout of {args[4] / 1000:.1f}s"
+    if step == lib.STEP_HOOK_EXIT:
+        stdout, _, stderr = text.partition("\0")
+        return f"{signals.describe_status(value)}, stdout: {stdout}, stderr: {stderr}"
+    return f"fork/exec {text or args[1]}: {why}"
+
+
+def label(args: tuple, why: str) -> str:
+    """An attribute file that did not take the label."""
+    value, *files = args
+    path = f"/proc/thread-self/attr/{files[0]}"
+    if files[0].startswith("apparmor/"):
+        return (
+            "unable to apply apparmor profile: apparmor failed to apply profile: "
+            f"write {path}: {why}"
+        )
+    if files[0] == "keycreate":
+        return f'unable to set the SELinux key label "{value}": write {path}: {why}'
+    return f"error setting SELinux process label: write {path}: {why}"
+
+
+def lookup(args: tuple, step: int, why: str, text: str) -> str:
+    """Why there is no program to execute."""
+    name = text or args[0]
+    if step == lib.STEP_LOOKUP_NONE:
+        return f'exec: "{args[0]}": executable file not found in $PATH'
+    if step == lib.STEP_LOOKUP_STAT:
+        return f'exec: "{args[0]}": stat {name}: {why}'
+    if step == lib.STEP_LOOKUP_RELATIVE:
+        return f'exec: "{args[0]}": cannot run executable found relative to current directory'
+    return f'exec: "{args[0]}": {why}'
+
+
+def other(name: str, args: tuple, step: int, err: int, value: int, text: str) -> str:
+    """The rest, by step.  "": no words for it."""
+    why = strerror(err)
+    if step in (
+        lib.STEP_LOOKUP_NONE,
+        lib.STEP_LOOKUP_STAT,
+        lib.STEP_LOOKUP_PERM,
+        lib.STEP_LOOKUP_RELATIVE,
+    ):
+        return lookup(args, step, why, text)
+    if step == lib.STEP_LABEL:
+        return label(args, why)
+    if step == lib.STEP_EXEC:
+        return f"exec {text or args[2]}: {why}"
+    if step == lib.STEP_SETNS:
+        return f"failed to setns into {kinds(args[1])} namespace: {why}"
+    if step == lib.STEP_UNSHARE:
+        return f"failed to unshare {kinds(args[0])} namespace: {why}"
+    if step == lib.STEP_CLONE:
+        what = f" with new namespaces ({kinds(args[0])})" if args[0] else ""
+        return f"failed to clone{what}: {why}"
+    if step == lib.STEP_SYSCTL_OPEN:
+        return f"open /proc/sys/{args[0]}: {why}"
+    if step == lib.STEP_SYSCTL_WRITE:
+        return f"write /proc/sys/{args[0]}: {why}"
+    if step in (lib.STEP_ROOT_BIND, lib.STEP_ROOT_OPEN):
+        verb = "bind" if step == lib.STEP_ROOT_BIND else "open"
+        return f"error preparing rootfs: {verb} {args[0]}: {why}"
+    if step == lib.STEP_HIDE:
+        return f"error jailing process inside rootfs: unmount {args[0]}: {why}"
+    if step == lib.STEP_NULL:
+        what = "can't mask paths: " if name == "mask" else ""
+        return f"{what}container's /dev/null is invalid: {why}"
+    if step == lib.STEP_MASK:
+        return f"can't mask path {args[0]}: {why}"
+    if step == lib.STEP_READONLY:
+        return f"can't make {args[0]} read-only: {why}"
+    if step == lib.STEP_REMOUNT:
+        return f"can't remount {args[0]} read-only: {why}"
+    if step in (lib.STEP_SYMLINK, lib.STEP_UNLINK):
+        verb = "symlink" if step == lib.STEP_SYMLINK else "remove"
+        what = f"{args[0]} {args[1]}" if step == lib.STEP_SYMLINK else args[1]
+        lead = (
+            "error setting up ptmx" if args[1] == "/dev/ptmx" else "error setting up /dev symlinks"
+        )
+        return f"{lead}: {verb} {what}: {why}"
+    if step in (lib.STEP_MKDIR, lib.STEP_TARGET):
+        return f"mkdir {args[1] if name == 'symlink' else args[0]}: {why}"
+    if step == lib.STEP_CHDIR:
+        return f'chdir to cwd ("{args[0]}") set in config.json failed: {why}'
+    if step == lib.STEP_CWD_OUTSIDE:
+        return (
+            "current working directory is outside of container mount namespace root "
+            "-- possible container breakout detected"
+        )
+    if step == lib.STEP_BOUNDING:
+        return f"unable to apply bounding set: can't drop {capability(value)}: {why}"
+    if step in (lib.STEP_SETUID, lib.STEP_SETGID):
+        call, kind = ("setuid", "uid") if step == lib.STEP_SETUID else ("setgid", "gid")
+        if err == EINVAL:
+            return f"cannot {call} to unmapped {kind} {value} in user namespace"
+        return f"{call}: {why}"
+    if step == lib.STEP_ORPHAN:
+        return "pyrunc ended before the container was ready"
+    return ""
+
+
+def warning(step: int, err: int, value: int) -> str:
+    """What init only warned of."""
+    why = strerror(err)
+    if step == lib.STEP_AMBIENT:
+        return f"can't raise ambient capability {capability(value)}: {why}"
+    if step == lib.STEP_CAPSET:
+        return f"ignoring capability that cannot be granted: {capability(value)}"
+    if step == lib.STEP_KEYRING_JOIN:
+        return f"KeyctlJoinSessionKeyring: {why}"
+    return f"init: step {step}: {why}"
+
+
+def capability(number: int) -> str:
+    """`CAP_CHOWN`."""
+    known = number < len(process.CAPABILITIES)
+    return process.CAPABILITIES[number] if known else f"CAP_{number}"
+
+
+def kinds(flags: int) -> str:
+    """`network, pid`."""
+    return ", ".join(kind for kind, flag in namespaces.FLAGS.items() if flags & flag)

@@ -1,0 +1,180 @@
+"""A plan for people: one line per op, or JSON.  Pure.  Off the hot path: it may import json."""
+
+import json
+
+from pyrunc import mounts, namespaces, process
+from pyrunc._core import lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan import Plan
+
+# The arguments of each op, in their order: name:kind, without a kind plain text or a number.  A
+# `*` marks the list of all that follow; `argv` splits it into argv and env.
+FIELDS = {
+    "join": "fd:fd namespace:clone",
+    "unshare": "namespaces:clone",
+    "clone": "namespaces:clone",
+    "sync": "point:sync",
+    "keyring": "name permissions:hex",
+    "loopback": "",
+    "hostname": "name",
+    "domainname": "name",
+    "sysctl": "path value",
+    "propagate": "flags:ms",
+    "root": "path",
+    "mount": "source target type data flags:ms options:options fallback *propagation:ms",
+    "bind": "source target flags:ms cleared:ms set:attr clear:attr *propagation:ms",
+    "remount": "target flags:ms",
+    "symlink": "content path replace:flag",
+    "device": "path mode:octal major minor uid gid",
+    "mkdir": "path mode:octal",
+    "pivot": "",
+    "hide": "path",
+    "move": "",
+    "chroot": "",
+    "nullio": "",
+    "readonly": "path",
+    "mask": "path",
+    "umask": "mask:octal",
+    "label": "value *files",
+    "nnp": "",
+    "seccomp": "filter:bytes flags:hex",
+    "chdir": "path forgive:flag",
+    "bounding": "keep:caps",
+    "user": "uid gid setgroups:flag *groups",
+    "caps": "effective:caps permitted:caps inheritable:caps ambient:caps",
+    "home": "uid",
+    "lookup": "name path_is_set:flag path",
+    "hook": "label path before after timeout:timeout argc:argv",
+    "await": "fd:fd",
+    "exec": "append_home:flag argc:argv",
+}
+# Arguments so telling that the text leaves their name out.
+BARE = "source target path name content point namespace namespaces flags value label".split()
+
+MS_NAMES = [
+    (name, getattr(mounts, name))
+    for name in (
+        "MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_SYNCHRONOUS MS_REMOUNT MS_MANDLOCK MS_DIRSYNC "
+        "MS_NOSYMFOLLOW MS_NOATIME MS_NODIRATIME MS_BIND MS_REC MS_SILENT MS_UNBINDABLE "
+        "MS_PRIVATE MS_SLAVE MS_SHARED MS_RELATIME MS_I_VERSION MS_STRICTATIME MS_LAZYTIME"
+    ).split()
+]
+ATTR_NAMES = [
+    (name, getattr(mounts, "ATTR_" + name))
+    for name in (
+        "RDONLY NOSUID NODEV NOEXEC ATIME NOATIME STRICTATIME NODIRATIME NOSYMFOLLOW".split()
+    )
+]
+CLONE_NAMES = [(kind, flag) for kind, flag in namespaces.FLAGS.items()]
+SYNC_NAMES = {lib.SYNC_JOINED: "joined", lib.SYNC_MOUNTED: "mounted", lib.SYNC_READY: "ready"}
+OPTION_NAMES = [
+    ("ordinary", lib.MOUNT_ORDINARY),
+    ("keep-mode", lib.MOUNT_KEEP_MODE),
+    ("copy-up", lib.MOUNT_COPY_UP),
+]
+CAP_NAMES = [(name, 1 << number) for number, name in enumerate(process.CAPABILITIES)]
+
+
+def names(value: int, table: list) -> list:
+    """The names of the bits of value; what has no name comes last, in hexadecimal."""
+    found = []
+    for name, bits in table:
+        if value & bits == bits:
+            found.append(name)
+            value &= ~bits
+    if value:
+        found.append(hex(value))
+    return found
+
+
+def ms_text(flags: int) -> str:
+    """`MS_NOSUID|MS_NODEV`."""
+    return "|".join(names(flags, MS_NAMES))
+
+
+def arguments(name: str, args: tuple) -> dict:
+    """The arguments of an op by name, numbers turned into what they stand for."""
+    result: dict = {}
+    fields = FIELDS[name].split()
+    for i, field in enumerate(fields):
+        key, _, kind = field.partition(":")
+        if key.startswith("*"):
+            result[key[1:]] = [
+                ms_text(arg).replace("MS_", "").lower() if kind == "ms" else arg for arg in args[i:]
+            ]
+        elif kind == "argv":
+            argc = args[i]
+            result["argv"] = list(args[i + 1 : i + 1 + argc])
+            result["env"] = list(args[i + 1 + argc :])
+        else:
+            result[key] = meaning(args[i], kind)
+    return result
+
+
+def meaning(arg: object, kind: str) -> object:
+    """One argument as JSON can hold it."""
+    if kind == "fd":
+        return f"fd:{arg.index}"  # type: ignore[attr-defined]
+    if isinstance(arg, bytes):
+        return f"{len(arg)} bytes"
+    if not isinstance(arg, int):
+        return arg
+    if kind == "ms":
+        return [name.removeprefix("MS_").lower() for name in names(arg, MS_NAMES)]
+    if kind == "attr":
+        return [name.lower() for name in names(arg, ATTR_NAMES)]
+    if kind == "clone":
+        return names(arg, CLONE_NAMES)
+    if kind == "options":
+        return names(arg, OPTION_NAMES)
+    if kind == "caps":
+        return names(arg, CAP_NAMES)
+    if kind == "sync":
+        return SYNC_NAMES[arg]
+    if kind == "flag":
+        return bool(arg)
+    if kind == "octal":
+        return f"{arg:04o}"
+    if kind == "hex":
+        return hex(arg)
+    if kind == "timeout" and arg == 0xFFFFFFFFFFFFFFFF:
+        return None
+    return arg
+
+
+def objects(plan: "Plan") -> list:
+    """The ops as JSON objects."""
+    return [
+        {"op": name, **arguments(name, args), "origin": origin} for name, args, origin in plan.ops
+    ]
+
+
+def text(plan: "Plan") -> str:
+    """The ops as lines: op, arguments, the spec key they come from."""
+    lines = []
+    for name, args, origin in plan.ops:
+        words = []
+        for key, value in arguments(name, args).items():
+            if value is None or value is False or value == [] or value == "" and key != "value":
+                continue
+            words.append(word(value) if key in BARE else f"{key}={word(value)}")
+        line = f"{name:10} {' '.join(words)}"
+        lines.append(f"{line:<72}  {origin}".rstrip() if origin else line.rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def word(value: object) -> str:
+    """A value on a line: bits joined by |, lists and odd texts as JSON."""
+    if value is True:
+        return "yes"
+    if isinstance(value, list):
+        if all(isinstance(item, int) for item in value):
+            return ",".join(str(item) for item in value)
+        if all(item.replace("_", "").replace("-", "").isalnum() for item in value):
+            return "|".join(value)
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and (not value or any(c in value for c in ' "\n\t')):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,395 @@
+"""mounts[] -> ops.  Pure.  Implements the runtime-spec's config.md, "Mounts"."""
+
+import os
+
+from pyrunc._core import lib
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan import Plan
+
+# linux/mount.h
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
+MS_REMOUNT = 32
+MS_MANDLOCK = 64
+MS_DIRSYNC = 128
+MS_NOSYMFOLLOW = 256
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_BIND = 4096
+MS_REC = 16384
+MS_SILENT = 32768
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_RELATIME = 1 << 21
+MS_I_VERSION = 1 << 23
+MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
+
+# linux/mount.h, for mount_setattr(2)
+ATTR_RDONLY = 0x1
+ATTR_NOSUID = 0x2
+ATTR_NODEV = 0x4
+ATTR_NOEXEC = 0x8
+ATTR_ATIME = 0x70  # a field, not a flag: relatime is 0 of it
+ATTR_RELATIME = 0x0
+ATTR_NOATIME = 0x10
+ATTR_STRICTATIME = 0x20
+ATTR_NODIRATIME = 0x80
+ATTR_NOSYMFOLLOW = 0x200000
+
+SET = {
+    "ro": MS_RDONLY,
+    "nosuid": MS_NOSUID,
+    "nodev": MS_NODEV,
+    "noexec": MS_NOEXEC,
+    "bind": MS_BIND,
+    "rbind": MS_BIND | MS_REC,
+    "dirsync": MS_DIRSYNC,
+    "iversion": MS_I_VERSION,
+    "lazytime": MS_LAZYTIME,
+    "mand": MS_MANDLOCK,
+    "noatime": MS_NOATIME,
+    "nodiratime": MS_NODIRATIME,
+    "nosymfollow": MS_NOSYMFOLLOW,
+    "relatime": MS_RELATIME,
+    "remount": MS_REMOUNT,
+    "silent": MS_SILENT,
+    "strictatime": MS_STRICTATIME,
+    "sync": MS_SYNCHRONOUS,
+    # Must be known, and means nothing: mount(8) has no use for it here.
+    "defaults": 0,
+}
+CLEAR = {
+    "rw": MS_RDONLY,
+    "suid": MS_NOSUID,
+    "dev": MS_NODEV,
+    "exec": MS_NOEXEC,
+    "async": MS_SYNCHRONOUS,
+    "atime": MS_NOATIME,
+    "diratime": MS_NODIRATIME,
+    "loud": MS_SILENT,
+    "noiversion": MS_I_VERSION,
+    "nolazytime": MS_LAZYTIME,
+    "nomand": MS_MANDLOCK,
+    "norelatime": MS_RELATIME,
+    "nostrictatime": MS_STRICTATIME,
+    "symfollow": MS_NOSYMFOLLOW,
+}
+PROPAGATION = {
+    "private": MS_PRIVATE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "slave": MS_SLAVE,
+    "rslave": MS_SLAVE | MS_REC,
+    "shared": MS_SHARED,
+    "rshared": MS_SHARED | MS_REC,
+    "unbindable": MS_UNBINDABLE,
+    "runbindable": MS_UNBINDABLE | MS_REC,
+}
+# name -> (attributes set, attributes cleared).  Whatever touches the atime field clears it whole,
+# which the kernel insists on; turning one of its modes off leaves relatime.
+RECURSIVE = {
+    "rro": (ATTR_RDONLY, 0),
+    "rrw": (0, ATTR_RDONLY),
+    "rnosuid": (ATTR_NOSUID, 0),
+    "rsuid": (0, ATTR_NOSUID),
+    "rnodev": (ATTR_NODEV, 0),
+    "rdev": (0, ATTR_NODEV),
+    "rnoexec": (ATTR_NOEXEC, 0),
+    "rexec": (0, ATTR_NOEXEC),
+    "rnodiratime": (ATTR_NODIRATIME, 0),
+    "rdiratime": (0, ATTR_NODIRATIME),
+    "rrelatime": (ATTR_RELATIME, ATTR_ATIME),
+    "rnorelatime": (0, ATTR_ATIME),
+    "rnoatime": (ATTR_NOATIME, ATTR_ATIME),
+    "ratime": (0, ATTR_ATIME),
+    "rstrictatime": (ATTR_STRICTATIME, ATTR_ATIME),
+    "rnostrictatime": (0, ATTR_ATIME),
+    "rnosymfollow": (ATTR_NOSYMFOLLOW, 0),
+    "rsymfollow": (0, ATTR_NOSYMFOLLOW),
+}
+
+# The files of procfs that lxcfs and its like may cover; all else below /proc is the kernel's word.
+PROC_FILES = (
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+)
+
+IN_INIT = "unable to start container process: error during container init: "
+
+
+class Entry:
+    """One of mounts[], decoded.  recursive_*: MOUNT_ATTR_*; the rest of the numbers: MS_*."""
+
+    __slots__ = (
+        "cleared",
+        "copy_up",
+        "data",
+        "flags",
+        "fstype",
+        "origin",
+        "propagation",
+        "recursive_clear",
+        "recursive_set",
+        "source",
+        "target",
+    )
+
+    def __init__(self, mount: dict, index: int, bundle: str, root: str) -> None:
+        self.origin = f"mounts[{index}]"
+        self.flags = self.cleared = self.recursive_set = self.recursive_clear = 0
+        self.propagation: list = []
+        self.copy_up = False
+        self.target = strip(clean(mount["destination"]), root)
+        self.source = mount.get("source", "")
+        self.fstype = mount.get("type", "")
+        data = []
+        # Of contradicting options the last wins.
+        for option in mount.get("options", ()):
+            if option in SET:
+                self.flags |= SET[option]
+                self.cleared &= ~SET[option]
+            elif option in CLEAR:
+                self.flags &= ~CLEAR[option]
+                self.cleared |= CLEAR[option]
+            elif option in PROPAGATION:
+                self.propagation.append(PROPAGATION[option])
+            elif option in RECURSIVE:
+                on, off = RECURSIVE[option]
+                self.recursive_set = self.recursive_set & ~off | on
+                self.recursive_clear = self.recursive_clear & ~on | off
+            elif option == "tmpcopyup":
+                self.copy_up = True
+            else:
+                data.append(option)
+        self.data = ",".join(data)
+        if self.flags & MS_BIND:
+            # The options alone make a bind; its type is a dummy.
+            self.fstype = "bind"
+            self.source = os.path.normpath(os.path.join(bundle, self.source))
+            if data:
+                raise Error("bind mounts cannot have any filesystem-specific options applied")
+        if "\0" in self.source + self.target + self.fstype + self.data:
+            raise Error("mount field contains null byte")
+
+
+def clean(path: str) -> str:
+    """An absolute path inside the container, lexically clean; a relative one hangs below "/"."""
+    return "/" + os.path.normpath("/" + path).lstrip("/")  # normpath keeps two leading slashes
+
+
+def strip(path: str, root: str) -> str:
+    """Some callers give destinations as host paths below the rootfs."""
+    if path == root:
+        return "/"
+    if root != "/" and path.startswith(root + "/"):
+        return path[len(root) :]
+    return path
+
+
+def decode(plan: "Plan", spec: dict, facts: dict, opts: dict) -> list:
+    """mounts[] as Entry objects, each checked."""
+    entries = []
+    for i, mount in enumerate(spec.get("mounts", ())):
+        if not mount["destination"].startswith("/"):
+            plan.warnings.append(
+                f"mount destination {mount['destination']} is not absolute. Support for "
+                "non-absolute mount destinations will be removed in a future release."
+            )
+        entry = Entry(mount, i, opts["bundle"], opts["rootfs"])
+        check_proc(entry, facts, opts["rootfs"])
+        entries.append(entry)
+    return entries
+
+
+def mount(plan: "Plan", entries: list, linux: dict, facts: dict) -> None:
+    """mounts[] in their order."""
+    label = linux.get("mountLabel", "")
+    own_cgroup = any(ns["type"] == "cgroup" for ns in linux.get("namespaces", ()))
+    for entry in entries:
+        fstype = entry.fstype
+        if fstype == "bind":
+            plan.bind(
+                entry.source,
+                entry.target,
+                entry.flags,
+                entry.cleared,
+                entry.recursive_set,
+                entry.recursive_clear,
+                entry.propagation,
+                entry.origin,
+            )
+        elif fstype == "cgroup":
+            if facts["cgroup_mode"] == "v2":
+                cgroup2(plan, entry, facts, own_cgroup)
+            else:
+                cgroup1(plan, entry, facts, own_cgroup, label)
+        else:
+            filesystem(plan, entry, label)
+
+
+def filesystem(plan: "Plan", entry: Entry, label: str) -> None:
+    """A mount of its own, as opposed to a bind."""
+    options = 0
+    flags = entry.flags
+    if entry.fstype in ("proc", "sysfs"):
+        # Whoever controls where /proc really is, controls what attr/exec is (CVE-2019-19921).
+        options = lib.MOUNT_ORDINARY
+    elif entry.fstype == "tmpfs":
+        options = lib.MOUNT_KEEP_MODE
+        if entry.copy_up:
+            options |= lib.MOUNT_COPY_UP
+    if is_late_readonly(entry):
+        flags &= ~MS_RDONLY
+    plan.mount(
+        entry.source,
+        entry.target,
+        entry.fstype,
+        labelled(entry, label),
+        flags | plain(entry),
+        options,
+        "",
+        entry.propagation,
+        entry.origin,
+    )
+
+
+def plain(entry: Entry) -> int:
+    """Recursive attributes of a mount that has nothing below it: its own MS_* flags."""
+    on = entry.recursive_set
+    flags = on & 0xF  # the lowest four have the same bits
+    for attribute, flag in (
+        (ATTR_NOATIME, MS_NOATIME),
+        (ATTR_STRICTATIME, MS_STRICTATIME),
+        (ATTR_NODIRATIME, MS_NODIRATIME),
+        (ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW),
+    ):
+        if on & attribute:
+            flags |= flag
+    return flags
+
+
+def labelled(entry: Entry, label: str) -> str:
+    """The mount's data with the SELinux context; these three have no use for one."""
+    if not label or entry.fstype in ("proc", "sysfs", "mqueue"):
+        return entry.data
+    context = f'context="{label}"'
+    return f"{entry.data},{context}" if entry.data else context
+
+
+def is_late_readonly(entry: Entry) -> bool:
+    """Read-only, but init still has to make files in it, or below it."""
+    return bool(entry.flags & MS_RDONLY) and (
+        entry.fstype == "tmpfs" or (entry.target == "/dev" and entry.fstype != "bind")
+    )
+
+
+def check_proc(entry: Entry, facts: dict, root: str) -> None:
+    """A container that decides what /proc holds decides what the runtime reads and writes there
+    (CVE-2019-16884, CVE-2019-19921, CVE-2023-28642)."""
+    target = entry.target
+    if target == "/proc":
+        if entry.fstype == "proc":
+            return
+        if entry.fstype == "bind" and entry.source in facts.get("procfs", ("/proc",)):
+            return
+        why = "it is not of type proc"
+    elif target.startswith("/proc/") and target not in PROC_FILES:
+        why = "it is inside /proc"
+    else:
+        return
+    raise Error(
+        f'{IN_INIT}error mounting "{entry.source}" to rootfs at "{target}": '
+        f'"{root}{target}" cannot be mounted because {why}'
+    )
+
+
+def cgroup2(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool) -> None:
+    """The unified hierarchy; where it cannot be mounted (a user namespace without a cgroup
+    namespace of its own) a bind of what the host has."""
+    own = facts["cgroup_paths"].get("", "")
+    plan.mount(
+        entry.source,
+        entry.target,
+        "cgroup2",
+        entry.data,
+        entry.flags,
+        0,
+        own if own_cgroup and own else "/sys/fs/cgroup",
+        entry.propagation,
+        entry.origin,
+    )
+
+
+def cgroup1(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool, label: str) -> None:
+    """One directory per hierarchy, as on the host: in a cgroup namespace each hierarchy is mounted
+    anew (and shows that namespace's root), else the container's own cgroup is bound."""
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    context = f',context="{label}"' if label else ""
+    data = "mode=755" + context
+    plan.mount("tmpfs", entry.target, "tmpfs", data, flags, 0, "", entry.propagation, entry.origin)
+    links = []
+    for hierarchy in facts["cgroup_mounts"]:
+        name = hierarchy["dest"]
+        names = hierarchy["subsystems"]
+        target = f"{entry.target}/{name}"
+        if "," in name:
+            links += [(name, f"{entry.target}/{part}") for part in name.split(",")]
+        if own_cgroup:
+            plan.mount(
+                "systemd" if names == ["name=systemd"] else "cgroup",
+                target,
+                "cgroup",
+                ",".join(names),
+                flags | entry.flags & MS_RDONLY,
+                0,
+                "",
+                (),
+                entry.origin,
+            )
+            continue
+        for controller in names:
+            # A hierarchy the container has no cgroup in would show the caller's: left out.
+            if controller in facts["cgroup_paths"]:
+                plan.bind(
+                    facts["cgroup_paths"][controller],
+                    target,
+                    MS_BIND | MS_REC | entry.flags,
+                    entry.cleared,
+                    0,
+                    0,
+                    entry.propagation,
+                    entry.origin,
+                )
+                break
+    for content, path in links:
+        plan.symlink(content, path, 0, entry.origin)
+    if entry.flags & MS_RDONLY:
+        plan.remount(entry.target, MS_RDONLY, entry.origin)
+
+
+def dev_is_bound(entries: list) -> bool:
+    """A /dev from elsewhere has its own nodes, and is not ours to change."""
+    return any(entry.target == "/dev" and entry.fstype == "bind" for entry in entries)
+
+
+def remount(plan: "Plan", entries: list) -> None:
+    """Read-only at last, what had to stay writable until now."""
+    for entry in entries:
+        if is_late_readonly(entry):
+            plan.remount(entry.target, MS_RDONLY, entry.origin)

@@ -1,0 +1,258 @@
+"""process and linux.sysctl -> ops, and the resource limits the host sets.  Pure.
+
+Implements the runtime-spec's config.md, "Process", and config-linux.md, "Sysctl".
+"""
+
+from pyrunc.errors import Error
+from pyrunc.mounts import IN_INIT, clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan import Plan
+
+# linux/capability.h: a capability's number is its place here.
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+)
+
+# asm-generic/resource.h
+RLIMITS = {
+    "RLIMIT_CPU": 0,
+    "RLIMIT_FSIZE": 1,
+    "RLIMIT_DATA": 2,
+    "RLIMIT_STACK": 3,
+    "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5,
+    "RLIMIT_NPROC": 6,
+    "RLIMIT_NOFILE": 7,
+    "RLIMIT_MEMLOCK": 8,
+    "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10,
+    "RLIMIT_SIGPENDING": 11,
+    "RLIMIT_MSGQUEUE": 12,
+    "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14,
+    "RLIMIT_RTTIME": 15,
+}
+
+# What of kernel.* an ipc namespace has its own copy of.
+IPC_SYSCTLS = (
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+)
+
+DEFAULT_UMASK = 0o022
+
+
+def rlimits(process: dict) -> list:
+    """(resource number, soft, hard) of process.rlimits, for prlimit(2) by the host."""
+    limits = []
+    seen = set()
+    for entry in process.get("rlimits", ()):
+        kind = entry["type"]
+        number = RLIMITS.get(kind)
+        if number is None:
+            raise Error(f"wrong rlimit value: {kind}")
+        if number in seen:
+            raise Error(f"duplicated rlimit: {kind}")
+        seen.add(number)
+        limits.append((number, entry.get("soft", 0), entry.get("hard", 0)))
+    return limits
+
+
+def keyring(plan: "Plan", process: dict, id: str, permissions: int) -> None:
+    """A session keyring of the container's own; with SELinux it carries the process's label."""
+    label = process.get("selinuxLabel", "")
+    if label:
+        plan.label(label, "keycreate", origin="process.selinuxLabel")
+    plan.keyring(f"_ses.{id}", permissions)
+    if label:
+        plan.label("", "keycreate", origin="process.selinuxLabel")
+
+
+def make_cwd(plan: "Plan", process: dict) -> None:
+    """The working directory exists, owned by root, whatever the image holds."""
+    cwd = clean(process["cwd"])
+    if cwd != "/":
+        plan.mkdir(cwd, 0o755, "process.cwd")
+
+
+def umask(plan: "Plan", process: dict) -> None:
+    """The configured umask, or the usual one: the caller's is none of the container's business."""
+    mask = process.get("user", {}).get("umask", DEFAULT_UMASK)
+    plan.umask(mask & 0o777, "process.user.umask")
+
+
+def apparmor(plan: "Plan", process: dict) -> None:
+    """The profile for the next exec.  Kernels before 5.8 have no directory of AppArmor's own."""
+    profile = process.get("apparmorProfile", "")
+    if profile:
+        origin = "process.apparmorProfile"
+        plan.label(f"exec {profile}", "apparmor/exec", "exec", origin=origin)
+
+
+def selinux(plan: "Plan", process: dict) -> None:
+    """The label for the next exec."""
+    label = process.get("selinuxLabel", "")
+    if label:
+        plan.label(label, "exec", origin="process.selinuxLabel")
+
+
+def capabilities(plan: "Plan", process: dict, last_cap: int) -> "tuple | None":
+    """Masks (bounding, effective, permitted, inheritable, ambient); None: leave all as it is.
+
+    Names the kernel does not have are warned of, once and together.
+    """
+    sets = process.get("capabilities")
+    if sets is None:
+        return None
+    unknown: set = set()
+    masks = []
+    for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+        mask = 0
+        for name in sets.get(kind, ()):
+            number = CAPABILITIES.index(name) if name in CAPABILITIES else 64
+            if number > last_cap:
+                unknown.add(name)
+            else:
+                mask |= 1 << number
+        masks.append(mask)
+    if unknown:
+        names = " ".join(sorted(unknown))
+        plan.warnings.append(f"ignoring unknown or unavailable capabilities: [{names}]")
+    return tuple(masks)
+
+
+def environment(env: "list | None") -> "tuple[list, bool]":
+    """The environment as the program gets it, and whether init has to append HOME.
+
+    The last of several values wins and stays where it is.  An empty HOME counts as none.
+    """
+    if env is None:
+        return [], False
+    seen = set()
+    result = []
+    needs_home = True
+    for item in reversed(env):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise Error(f"{IN_INIT}invalid environment variable: missing '='")
+        if not name:
+            raise Error(f"{IN_INIT}invalid environment variable: name cannot be empty")
+        if name in seen:
+            continue
+        seen.add(name)
+        if "\0" in item:
+            raise Error(
+                f'{IN_INIT}invalid environment variable "{name}": contains nul byte (\\x00)'
+            )
+        if name == "HOME":
+            if not value:
+                continue
+            needs_home = False
+        result.append(item)
+    result.reverse()
+    return result, needs_home
+
+
+def user(plan: "Plan", identity: dict, facts: dict) -> None:
+    """Become process.user.  setgroups also with no group at all: the caller's are not inherited."""
+    plan.user(
+        identity.get("uid", 0),
+        identity.get("gid", 0),
+        int(facts.get("setgroups", True)),
+        identity.get("additionalGids", ()),
+    )
+
+
+def lookup(plan: "Plan", args: list, env: list) -> None:
+    """Find args[0] by the PATH of the environment it will get."""
+    for item in env:
+        if item.startswith("PATH="):
+            plan.lookup(args[0], 1, item[5:])
+            return
+    plan.lookup(args[0], 0, "")
+
+
+def sysctls(plan: "Plan", linux: dict, own: dict, facts: dict) -> None:
+    """linux.sysctl, as far as a namespace of the container's own holds the parameter."""
+    for key, value in linux.get("sysctl", {}).items():
+        path = sysctl_path(key)
+        check_sysctl(key, path.replace(".", "\0").replace("/", ".").replace("\0", "/"), own, facts)
+        plan.sysctl(path, value, f'linux.sysctl["{key}"]')
+
+
+def sysctl_path(key: str) -> str:
+    """The file below /proc/sys.  As in sysctl(8) the first separator decides: after a dot, dots
+    separate and a slash stands for a dot in a name; after a slash it is the path itself."""
+    dot = key.find(".")
+    slash = key.find("/")
+    if slash < 0 or 0 <= dot < slash:
+        key = key.replace("/", "\0").replace(".", "/").replace("\0", ".")
+    return key
+
+
+def check_sysctl(key: str, name: str, own: dict, facts: dict) -> None:
+    """name: the key with dots as separators.  Refuse what would change the host."""
+    if name in IPC_SYSCTLS or name.startswith("fs.mqueue."):
+        if "ipc" not in own:
+            raise Error(f'sysctl "{key}" is not allowed in the hosts ipc namespace')
+    elif name.startswith("net."):
+        if "network" not in own or "network" in facts.get("same_namespaces", ()):
+            raise Error(f'sysctl "{key}" not allowed in host network namespace')
+    elif "uts" in own and name == "kernel.hostname":
+        raise Error(f'sysctl "{key}" is not allowed as it conflicts with the OCI "hostname" field')
+    elif "uts" not in own or name != "kernel.domainname":
+        if name.startswith("user."):
+            raise Error(f"setting ucounts without a user namespace not allowed: {key}")
+        raise Error(f'sysctl "{key}" is not in a separate kernel namespace')
+    for part in name.split("."):
+        # A slash in a name is a dot of the file's name: `..` must not walk out of the namespace.
+        if part.replace("/", ".") in ("", ".", ".."):
+            raise Error(f'sysctl "{key}" is not in a separate kernel namespace')

@@ -1,0 +1,103 @@
+"""The rest of the root filesystem: propagation, devices, masked and read-only paths -> ops.  Pure.
+
+Implements the runtime-spec's config.md, "Root", and of config-linux.md "Default Filesystems",
+"Devices", "Rootfs Mount Propagation", "Masked Paths", "Readonly Paths".  mounts[]: mounts.py.
+"""
+
+from pyrunc.errors import Error
+from pyrunc.mounts import MS_PRIVATE, MS_REC, MS_SLAVE, PROPAGATION, clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan import Plan
+
+# sys/stat.h
+DEVICE_TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+# path, major, minor: config-linux.md, "Default Devices"; numbers: admin-guide/devices.txt
+DEFAULT_DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/random", 1, 8),
+    ("/dev/full", 1, 7),
+    ("/dev/tty", 5, 0),
+    ("/dev/zero", 1, 5),
+    ("/dev/urandom", 1, 9),
+)
+
+
+def propagation(linux: dict, no_pivot: bool) -> int:
+    """Flags for "/" before anything is mounted: mounts may come from the host, never go to it."""
+    name = linux.get("rootfsPropagation", "")
+    if not name:
+        return MS_SLAVE | MS_REC
+    flags = PROPAGATION.get(name)
+    if flags is None:
+        raise Error(f"rootfsPropagation={name} is not supported")
+    if flags & MS_PRIVATE and no_pivot:
+        raise Error("rootfsPropagation of [r]private is not safe without pivot_root")
+    return flags
+
+
+def propagate_root(plan: "Plan", linux: dict) -> None:
+    """The wanted propagation of the new "/".  Private it is already."""
+    flags = PROPAGATION.get(linux.get("rootfsPropagation", ""), MS_PRIVATE)
+    if not flags & MS_PRIVATE:
+        plan.propagate(flags)
+
+
+def devices(plan: "Plan", linux: dict) -> None:
+    """The nodes every container has, unless configured otherwise, then linux.devices."""
+    configured = linux.get("devices", ())
+    paths = {clean(device["path"]) for device in configured}
+    for path, major, minor in DEFAULT_DEVICES:
+        if path not in paths:
+            plan.device(path, 0o020666, major, minor, 0, 0, "default devices")
+    for i, device in enumerate(configured):
+        path = clean(device["path"])
+        # A link to the container's own pts/ptmx, whatever is asked for.
+        if path == "/dev/ptmx":
+            continue
+        kind = DEVICE_TYPES.get(device["type"])
+        if kind is None:
+            raise Error(f'invalid device type "{device["type"]}"')
+        plan.device(
+            path,
+            kind | device.get("fileMode", 0o666) & 0o7777,
+            device.get("major", 0),
+            device.get("minor", 0),
+            device.get("uid", 0),
+            device.get("gid", 0),
+            f"linux.devices[{i}]",
+        )
+
+
+def links(plan: "Plan", facts: dict) -> None:
+    """The links of /dev; config-linux.md, "Default Devices" and runtime-linux.md."""
+    plan.symlink("pts/ptmx", "/dev/ptmx", 1, "default devices")
+    plan.symlink("/proc/self/fd", "/dev/fd", 0, "dev symbolic links")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        plan.symlink(f"/proc/self/fd/{number}", f"/dev/{name}", 0, "dev symbolic links")
+    if facts["kcore"]:
+        plan.symlink("/proc/kcore", "/dev/core", 0, "dev symbolic links")
+
+
+def readonly_paths(plan: "Plan", linux: dict) -> None:
+    """linux.readonlyPaths, each once."""
+    for i, path in _distinct(linux.get("readonlyPaths", ())):
+        plan.readonly(path, f"linux.readonlyPaths[{i}]")
+
+
+def masked_paths(plan: "Plan", linux: dict) -> None:
+    """linux.maskedPaths, each once: a second mask would need a second /dev/null on top."""
+    for i, path in _distinct(linux.get("maskedPaths", ())):
+        plan.mask(path, f"linux.maskedPaths[{i}]")
+
+
+def _distinct(paths: "tuple | list") -> list:
+    seen = set()
+    result = []
+    for i, path in enumerate(paths):
+        path = clean(path)
+        if path not in seen:
+            seen.add(path)
+            result.append((i, path))
+    return result
