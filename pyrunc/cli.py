@@ -79,7 +79,7 @@ def parse(argv: "list[str]", opts: "dict[str, Any] | None" = None) -> "Command |
     opts = {} if opts is None else opts
     opts["program"] = argv[0] if argv else "pyrunc"
     opts["failure"] = 1
-    rest = _flags(argv[1:], GLOBALS, opts, stop_early=True)
+    rest = flags(argv[1:], GLOBALS, opts, stop_early=True)
     if opts["help"]:
         _show_help(opts)
         return None
@@ -97,11 +97,12 @@ def parse(argv: "list[str]", opts: "dict[str, Any] | None" = None) -> "Command |
     _check_verb(verb)
     command = commands.load(verb)
     opts["failure"] = command.failure
-    opts["args"] = _flags(rest, command.options, opts, verb, command.prefix_only)
+    opts["args"] = flags(rest, command.options, opts, verb, command.prefix_only)
     if opts["help"]:
         _show_help(opts, verb)
         return None
     _check_count(command, opts)
+    _check_rootless(command, opts)
     return command
 
 
@@ -169,10 +170,14 @@ def _check_globals(opts: "dict[str, Any]") -> None:
         raise Error.os("open", opts["log"], err) from err
     opts["root_given"] = "root" in opts["given"]
     opts["root"] = _chosen_root(opts["root"]) if opts["root_given"] else default_root()
+
+
+def _check_rootless(command: Command, opts: "dict[str, Any]") -> None:
+    """Make --rootless one of "true", "false", "auto"; only the verbs that use it mind another."""
     rootless = _BOOLS.get(opts["rootless"])
     if rootless is not None:
         opts["rootless"] = "true" if rootless else "false"
-    elif opts["rootless"] in ("", "auto"):
+    elif opts["rootless"] in ("", "auto") or command.name not in ("create", "run", "restore"):
         opts["rootless"] = "auto"
     else:
         shown = log.quote(opts["rootless"])
@@ -226,7 +231,7 @@ def _check_count(command: Command, opts: "dict[str, Any]") -> None:
 # The grammar.
 
 
-def _flags(
+def flags(
     argv: "list[str]",
     rows: "tuple[Option, ...]",
     opts: "dict[str, Any]",

@@ -17,7 +17,8 @@ SPEC_VERSION = "1.3.0"
 class Option:
     """One flag.  `--name`, `-name` and, when there is one, the letter `short` are the same flag.
 
-    kind says what a value looks like and what lands in opts[key]:
+    kind says what a value looks like and what lands in opts[key] (key: the name with `_`, unless a
+    global flag has that one):
       bool      False, or True; takes no separate value        str   text
       int       a Go integer literal                           list  every text given, in order
       duration  seconds as a float, from `1m30s` and the like
@@ -35,6 +36,7 @@ class Option:
         hidden: bool = False,
         metavar: str = "",
         help: str = "",
+        key: str = "",
     ) -> None:
         self.name = name
         self.short = short
@@ -43,7 +45,7 @@ class Option:
         self.hidden = hidden
         self.metavar = metavar
         self.help = help
-        self.key = name.replace("-", "_")
+        self.key = key or name.replace("-", "_")
 
 
 class Command:

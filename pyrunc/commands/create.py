@@ -30,9 +30,8 @@ COMMAND = Command(
 )
 
 
-def run(opts: "dict[str, Any]") -> "int | None":
+def run(opts: "dict[str, Any]") -> None:
     """Create the container opts["args"][0] from the bundle."""
     from pyrunc import launch
 
-    status: "int | None" = launch.create(opts)
-    return status
+    launch.create(opts)

@@ -46,8 +46,7 @@ SECCOMP_ARCHS = (
     "AARCH64 ARM LOONGARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE "
     "RISCV64 S390 S390X X32 X86 X86_64"
 ).split()
-# name -> the bit of seccomp(2).
-SECCOMP_FLAGS = {"TSYNC": 1, "SPEC_ALLOW": 4, "LOG": 2, "WAIT_KILLABLE_RECV": 32}
+SECCOMP_FLAGS = "TSYNC SPEC_ALLOW LOG WAIT_KILLABLE_RECV".split()
 # Annotations that change what happens on the host.
 UNSAFE_ANNOTATIONS = ("bundle", "org.systemd.property.", "org.criu.config")
 
@@ -106,17 +105,17 @@ def libseccomp_version() -> str:
 
 
 def _seccomp() -> "dict[str, Any]":
-    from pyrunc._core import lib
+    from pyrunc.seccomp import supported_flags
 
-    prefix = "SECCOMP_FILTER_FLAG_"
-    supported = [name for name, bit in SECCOMP_FLAGS.items() if lib.core_seccomp_flag(bit) > 0]
+    flags = [f"SECCOMP_FILTER_FLAG_{name}" for name in SECCOMP_FLAGS]
+    supported = supported_flags()
     return {
         "enabled": True,
         "actions": [f"SCMP_ACT_{name}" for name in SECCOMP_ACTIONS],
         "operators": [f"SCMP_CMP_{name}" for name in SECCOMP_OPERATORS],
         "archs": [f"SCMP_ARCH_{name}" for name in SECCOMP_ARCHS],
-        "knownFlags": [prefix + name for name in SECCOMP_FLAGS],
-        "supportedFlags": [prefix + name for name in supported],
+        "knownFlags": flags,
+        "supportedFlags": [flag for flag in flags if flag in supported],
     }
 
 

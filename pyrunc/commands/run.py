@@ -36,9 +36,8 @@ COMMAND = Command(
 )
 
 
-def run(opts: "dict[str, Any]") -> "int | None":
+def run(opts: "dict[str, Any]") -> int:
     """Run the container opts["args"][0]; the exit status of its program in the foreground."""
     from pyrunc import launch
 
-    status: "int | None" = launch.run(opts)
-    return status
+    return launch.run(opts)

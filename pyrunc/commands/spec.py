@@ -22,7 +22,11 @@ COMMAND = Command(
             metavar="DIR",
             help="path to the root of the bundle directory (default: the current directory)",
         ),
-        Option("rootless", help="generate a configuration for a rootless container"),
+        Option(
+            "rootless",
+            help="generate a configuration for a rootless container",
+            key="for_rootless",
+        ),
     ),
 )
 
@@ -33,7 +37,7 @@ def run(opts: "dict[str, Any]") -> None:
     """Write FILE; one that is there already is left alone."""
     import json
 
-    from pyrunc import cgroups
+    from pyrunc.cgroups import hierarchies
     from pyrunc.errors import Error
 
     if opts["bundle"]:
@@ -41,8 +45,8 @@ def run(opts: "dict[str, Any]") -> None:
             os.chdir(opts["bundle"])
         except OSError as err:
             raise Error.os("chdir", opts["bundle"], err) from err
-    doc = example(cgroupns=cgroups.mode() == "v2")
-    if opts["rootless"]:
+    doc = example(cgroupns=hierarchies.mode() == "v2")
+    if opts["for_rootless"]:
         doc = rootless(doc, os.geteuid(), os.getegid())
     data = json.dumps(doc, indent="\t").encode()
     try:

@@ -1,0 +1,118 @@
+"""help: every page renders, and the parser and click see the same rows."""
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+import pyrunc
+from pyrunc import cli, help
+from pyrunc.commands import GLOBALS, HELP, VERBS, load
+
+SITE = os.path.dirname(os.path.dirname(pyrunc.__file__))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_help_runs(verb, capsys):
+    for argv in ([verb, "--help"], [verb, "-h"], [verb, "x", "-help"], ["help", verb]):
+        if load(verb).prefix_only and argv[1] == "x":
+            continue
+        assert cli.main(["/usr/local/bin/runc", *argv]) == 0
+        page = capsys.readouterr().out
+        assert page.startswith(f"NAME:\n   runc {verb} - {load(verb).summary}\n\nUSAGE:\n")
+        assert page.endswith("show help\n")
+
+
+def test_the_help_of_the_program(capsys):
+    assert cli.main(["/opt/pyrunc"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("NAME:\n   runc - Open Container Initiative runtime\n")
+    assert "\nUSAGE:\n   pyrunc [global options] command" in page
+    for verb, (_, summary) in VERBS.items():
+        assert f"   {verb} " in page
+        assert summary.split()[0] in page
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_every_row_is_in_both_views(verb):
+    rows = GLOBALS if verb is None else load(verb).options
+    application = help.application(cli.default_root)
+    view = application if verb is None else application.commands[verb]
+    seen = {}
+    for parameter in view.params:
+        if isinstance(parameter, click.Option):
+            seen |= dict.fromkeys(parameter.opts, parameter)
+    page = help.text("pyrunc", verb, ["version"])
+    for row in (*rows, HELP):
+        opts = {}
+        value = {"bool": [], "int": ["1"], "duration": ["1s"]}.get(row.kind, ["v"])
+        for name, dashed in ((row.name, f"--{row.name}"), (row.short, f"-{row.short}")):
+            if name:
+                assert cli.flags([dashed, *value], rows, opts) == []
+                assert opts["given"] == {row.name}
+                assert seen[dashed].hidden == row.hidden
+                assert (f"{dashed} " in page or f"{dashed}," in page) != row.hidden
+    assert len({id(parameter) for parameter in seen.values()}) == len(rows) + 1
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_rows_are_well_formed(verb):
+    command = load(verb)
+    assert command.name == verb
+    assert command.summary == VERBS[verb][1]
+    names = [name for row in (*command.options, HELP) for name in (row.name, row.short) if name]
+    assert len(names) == len(set(names))
+    keys = {row.key for row in command.options}
+    assert not keys & {row.key for row in GLOBALS}, "a verb's flag would overwrite a global one"
+    assert not keys & {"args", "failure", "given", "program", "root_given"}
+    for row in command.options:
+        assert row.kind in ("bool", "str", "int", "list", "duration")
+        assert row.hidden or row.help
+        assert row.kind == "bool" or row.metavar
+
+
+def test_nothing_is_hidden_but_what_is_obsolete():
+    hidden = {f"{verb} --{row.name}" for verb in VERBS for row in load(verb).options if row.hidden}
+    assert hidden <= {"kill --all"}
+
+
+# Completion.
+
+
+def completed(words, *, cwd=None):
+    """The words bash is offered for the last one of `words`."""
+    line = " ".join(words)
+    env = {"_PYRUNC_COMPLETE": "bash_complete", "COMP_WORDS": line, "PATH": os.environ["PATH"]}
+    env["COMP_CWORD"] = str(len(words) - 1)
+    main = "from pyrunc.cli import main; sys.exit(main())"
+    program = f"import sys; sys.path.insert(0, {SITE!r}); {main}"
+    command = [sys.executable, "-X", "utf8", "-c", program, "pyrunc"]
+    done = subprocess.run(command, check=True, env=env, stdout=subprocess.PIPE, text=True, cwd=cwd)
+    return [row.partition(",")[2] for row in done.stdout.splitlines() if row]
+
+
+def test_verbs_are_completed():
+    assert completed(["pyrunc", "st"]) == ["start", "state"]
+
+
+def test_flags_are_completed_but_not_the_hidden_ones():
+    found = completed(["pyrunc", "run", "--no"])
+    assert found == ["--no-subreaper", "--no-pivot", "--no-new-keyring"]
+    assert completed(["pyrunc", "kill", "--a"]) == []
+
+
+def test_container_ids_are_completed(tmp_path):
+    for name in ("web-1", "web-2", "db"):
+        os.mkdir(tmp_path / name)
+    assert completed(["pyrunc", "--root", str(tmp_path), "state", "we"]) == ["web-1", "web-2"]
+    assert completed(["pyrunc", "--root", f"{tmp_path}/none", "state", "we"]) == []
+
+
+def test_the_completion_script_names_the_program(monkeypatch, capsys):
+    monkeypatch.setenv("_PYRUNC_COMPLETE", "zsh_source")
+    assert cli.main(["/usr/bin/pyrunc"]) == 0
+    script = capsys.readouterr().out
+    assert script.startswith("#compdef pyrunc")
+    assert "_PYRUNC_COMPLETE=zsh_complete" in script
