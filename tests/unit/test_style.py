@@ -46,7 +46,7 @@ def test_codespell():
 
 
 def test_clang_format():
-    check("clang-format", "--dry-run", "--Werror", *files("csrc/*.[ch]", "tests/*.c"))
+    check("clang-format", "--dry-run", "--Werror", *files("csrc/*.[ch]", "tests/*.c", "bench/*.c"))
 
 
 def test_shellcheck():

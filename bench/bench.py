@@ -1,0 +1,228 @@
+"""Compares pyrunc with runc and crun: the same bundle, the same verbs, one round after the other.
+
+    make bench                       or  bench.py --pyrunc PATH [--rounds N] [--only NAME,...]
+
+A round is a container's whole life, once per runtime, and the order of runtimes rotates, so that
+what disturbs the machine disturbs all of them.  Time and memory are measured by measure.c.  The
+table has medians, and the 95th percentile of the time.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import prctl
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VERBS = ("create", "start", "state", "kill", "delete")
+ROWS = (*VERBS, "sum", "run")
+WARM_UP = 3
+
+# What Docker's profile refuses a container without capabilities: roughly this.
+REFUSED = (
+    "acct add_key bpf clock_adjtime clock_settime create_module delete_module fanotify_init "
+    "finit_module fsconfig fsmount fsopen fspick get_mempolicy init_module ioperm iopl kcmp "
+    "kexec_file_load kexec_load keyctl lookup_dcookie mbind mount mount_setattr move_mount "
+    "move_pages name_to_handle_at nfsservctl open_by_handle_at open_tree perf_event_open "
+    "pivot_root process_vm_readv process_vm_writev ptrace query_module quotactl quotactl_fd reboot "
+    "request_key set_mempolicy setdomainname sethostname setns settimeofday swapoff swapon syslog "
+    "umount umount2 unshare userfaultfd ustat vhangup vm86 vm86old clone clone3 personality socket"
+).split()
+
+
+def profile():
+    """A filter like Docker's: an allow list of some 350 names, and a few rules on arguments."""
+    headers = ["/usr/include/asm-generic/unistd.h"]
+    headers += [f"/usr/include/{platform.machine()}-linux-gnu/asm/unistd_64.h"]
+    names = set()
+    for path in headers:
+        if os.path.exists(path):
+            with open(path) as file:
+                words = [line.split()[1] for line in file if line.startswith("#define __NR")]
+            names |= {word.removeprefix("__NR_") for word in words if word.startswith("__NR_")}
+    allowed = sorted(name for name in names if name.islower() and name not in REFUSED)
+    equal = [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in (0, 8, 0xFFFFFFFF)]
+    rules = [{"names": allowed, "action": "SCMP_ACT_ALLOW"}]
+    rules += [
+        {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [argument]}
+        for argument in equal
+    ]
+    masked = {"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
+    rules.append({"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [masked]})
+    rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38})
+    vsock = {"index": 0, "value": 40, "op": "SCMP_CMP_NE"}
+    rules.append({"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [vsock]})
+    native = {"x86_64": "X86_64 X86 X32", "aarch64": "AARCH64 ARM"}[platform.machine()]
+    return {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 1,
+        "architectures": [f"SCMP_ARCH_{name}" for name in native.split()],
+        "syscalls": rules,
+    }
+
+
+def make_bundle(directory, pyrunc, args, seccomp):
+    os.makedirs(f"{directory}/rootfs/bin")
+    shutil.copy(shutil.which("busybox"), f"{directory}/rootfs/bin/busybox")
+    for name in ("sh", "sleep", "true"):
+        os.symlink("busybox", f"{directory}/rootfs/bin/{name}")
+    subprocess.run([pyrunc, "spec"], cwd=directory, check=True)
+    with open(f"{directory}/config.json") as file:
+        config = json.load(file)
+    config["process"].update(terminal=False, args=args)
+    config["linux"]["resources"].update(memory={"limit": 128 << 20}, pids={"limit": 64})
+    if seccomp:
+        config["linux"]["seccomp"] = profile()
+    with open(f"{directory}/config.json", "w") as file:
+        json.dump(config, file)
+
+
+class Bench:
+    """The runtimes, a temporary directory, and the numbers: results[row][runtime] = samples."""
+
+    def __init__(self, runtimes, directory):
+        self.runtimes = runtimes
+        self.directory = directory
+        self.measure = [f"{directory}/measure"]
+        if os.path.ismount("/sys/fs/cgroup/unified") and "crun" in runtimes:
+            self.measure.append("-1")
+        flags = ["-std=gnu11", "-O2", "-static", f"{HERE}/measure.c"]
+        subprocess.run(["cc", *flags, "-o", self.measure[0]], check=True)
+        self.results = {row: {name: [] for name in runtimes} for row in ROWS}
+
+    def call(self, name, *args):
+        """One call: (milliseconds, CPU milliseconds, peak MiB)."""
+        output = f"{self.directory}/measured"
+        command = [*self.measure, output, self.runtimes[name]]
+        subprocess.run(
+            [*command, "--root", f"{self.directory}/{name}", *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        with open(output) as file:
+            wall, user, system, peak, status = map(int, file.read().split())
+        if status:
+            sys.exit(f"{name} {' '.join(args)}: exit status {status}")
+        return wall / 1e6, (user + system) / 1e3, peak / 1024
+
+    def life(self, name, kind, number):
+        """A container's life; one sample per verb."""
+        container = f"bench-{os.getpid()}-{number}"
+        pid_file = f"{self.directory}/pid"
+        bundle = ["--bundle", f"{self.directory}/{kind}"]
+        samples = {"create": self.call(name, "create", *bundle, "--pid-file", pid_file, container)}
+        with open(pid_file) as file:
+            pid = int(file.read())
+        os.unlink(pid_file)
+        samples["start"] = self.call(name, "start", container)
+        samples["state"] = self.call(name, "state", container)
+        samples["kill"] = self.call(name, "kill", container, "KILL")
+        os.waitpid(pid, 0)  # we are the subreaper
+        samples["delete"] = self.call(name, "delete", container)
+        together = list(zip(*samples.values(), strict=True))
+        samples["sum"] = (sum(together[0]), sum(together[1]), max(together[2]))
+        samples["run"] = self.call(
+            name, "run", "--bundle", f"{self.directory}/{kind}-run", container
+        )
+        return samples
+
+    def rounds(self, kind, count):
+        names = list(self.runtimes)
+        for number in range(-WARM_UP, count):
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                samples = self.life(name, kind, number + WARM_UP)
+                if number >= 0:
+                    for row, sample in samples.items():
+                        self.results[row][name].append(sample)
+
+
+def percentile(values, share):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * share))]
+
+
+def table(title, results, names):
+    """The rows of one bundle.  Ratios: how many times the other's median ours is."""
+    others = [name for name in names if name != "pyrunc"]
+    lines = []
+    for row in ROWS:
+        wall = {name: [sample[0] for sample in results[row][name]] for name in names}
+        middle = {name: statistics.median(wall[name]) for name in names}
+        cells = [f"{middle[name]:7.1f} {percentile(wall[name], 0.95):7.1f}" for name in names]
+        for index, width in ((1, 7), (2, 7)):
+            for name in names:
+                value = statistics.median(sample[index] for sample in results[row][name])
+                cells.append(f"{value:{width}.1f}")
+        if "pyrunc" in names:
+            cells += [f"{middle['pyrunc'] / middle[name]:8.2f}" for name in others]
+        lines.append(f"{title + ' ' + row:15} " + " ".join(cells))
+    return lines
+
+
+def heading(names):
+    others = [name for name in names if name != "pyrunc"]
+    first = " " * 15 + " " + " ".join(f"{name + ' ms':>15}" for name in names)
+    second = " " * 15 + " " + " ".join(f"{'p50':>7} {'p95':>7}" for name in names)
+    for unit in ("cpu ms", "peak MiB"):
+        first += f" {unit:>{8 * len(names) - 1}}"
+        second += " " + " ".join(f"{name:>7}" for name in names)
+    if "pyrunc" in names:
+        first += f" {'times':>{9 * len(others) - 1}}"
+        second += "".join(f" {name:>8}" for name in others)
+    return [first, second]
+
+
+def version(path):
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.partition("\n")[0]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="compare pyrunc with runc and crun")
+    parser.add_argument("--pyrunc", default="pyrunc", help="the command to measure")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--only", default="pyrunc,runc,crun", help="names, with commas")
+    parser.add_argument("--json", help="also write every sample to this file")
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("bench.py: needs root")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    prctl.set_child_subreaper(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    runtimes = {}
+    for name in args.only.split(","):
+        path = shutil.which(args.pyrunc if name == "pyrunc" else name)
+        if path is None:
+            sys.exit(f"bench.py: {name} is not installed")
+        runtimes[name] = os.path.abspath(path)
+    print(f"{os.cpu_count()} CPUs, Linux {platform.release()}, {args.rounds} rounds")
+    for name, path in runtimes.items():
+        print(f"  {name}: {version(path)}")
+
+    lines, samples = heading(list(runtimes)), {}
+    with tempfile.TemporaryDirectory() as directory:
+        spec = runtimes.get("pyrunc", next(iter(runtimes.values())))
+        for kind in ("plain", "seccomp"):
+            make_bundle(f"{directory}/{kind}", spec, ["sleep", "1000"], kind == "seccomp")
+            make_bundle(f"{directory}/{kind}-run", spec, ["true"], kind == "seccomp")
+            bench = Bench(runtimes, directory)
+            bench.rounds(kind, args.rounds)
+            lines += table(kind, bench.results, list(runtimes))
+            samples[kind] = bench.results
+    print("\n".join(lines))
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(samples, file)
+
+
+if __name__ == "__main__":
+    main()
