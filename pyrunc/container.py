@@ -17,18 +17,17 @@ import os
 import select
 import time
 
-from pyrunc import files, jsonio, procfs, signals
+from pyrunc import files, jsonio, procfs
 from pyrunc.cgroups import fs
-from pyrunc.errors import Error, strerror
-
-SPEC_VERSION = "1.3.0"  # of the state documents printed here
+from pyrunc.commands import SPEC_VERSION
+from pyrunc.errors import Error
 
 STATE = "state.json"
 INTENT = "intent.json"
 FIFO = "exec.fifo"
 INIT_EXE = "/memfd:pyrunc-init"  # core.c names the sealed copy of init so
 
-PATIENCE = 10.0  # seconds to wait for a lock, or for a killed init to be gone
+PATIENCE = 10.0  # seconds to wait for a lock
 
 
 # --- the directory and its lock ---
@@ -83,34 +82,12 @@ def _lock(path: str, id: str, mode: int) -> "int | None":
     """Wait for the lock; None if there is no such directory (any more)."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        fd = _try_lock(path, mode)
+        fd = files.lock_directory(path, mode)
         if fd is None or fd >= 0:
             return fd
         if time.monotonic() > deadline:
             raise Error(f"container {id} is busy: another command holds its lock")
         time.sleep(0.02)  # flock(2) has no timeout of its own
-
-
-def _try_lock(path: str, mode: int) -> "int | None":
-    """The locked descriptor; -1 if another holds the lock; None if there is no such directory."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as err:
-        raise Error.os("open", path, err) from err
-    try:
-        fcntl.flock(fd, mode | fcntl.LOCK_NB)
-        # The holder before us may have been a `delete`, and the path may be a new container's.
-        if os.path.samestat(os.fstat(fd), os.stat(path)):
-            return fd
-    except BlockingIOError:
-        pass
-    except FileNotFoundError:
-        os.close(fd)
-        return None
-    os.close(fd)
-    return -1
 
 
 # --- the record ---
@@ -134,7 +111,7 @@ def load(root: str, id: str) -> "dict[str, object]":
 def _decode(data: bytes) -> "dict[str, object] | None":
     try:
         record = jsonio.loads(data)
-    except (Error, ValueError):
+    except Error:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         return None
@@ -157,12 +134,6 @@ def _write(path: str, record: "dict[str, object]") -> None:
         files.replace(path, jsonio.dumps(record), 0o600)
     except OSError as err:
         raise Error.os("open", path, err) from err
-
-
-def private_pid(record: "dict[str, object]") -> bool:
-    """Has it a pid namespace of its own?  Then everything in it dies with its first process."""
-    spaces = record["config"].get("namespaces") or []
-    return any(space.get("type") == "NEWPID" and not space.get("path") for space in spaces)
 
 
 def labels(record: "dict[str, object]") -> "tuple[str, dict[str, str]]":
@@ -235,9 +206,6 @@ def state(root: str, record: "dict[str, object]") -> "dict[str, object]":
     return result
 
 
-# --- start ---
-
-
 def start(root: str, id: str) -> None:
     """Let a created container run its program."""
     fd = lock(root, id)
@@ -251,7 +219,14 @@ def start(root: str, id: str) -> None:
         if now != "created":
             raise Error("cannot start an already running container")
         release(root, record)
-        poststart(root, record, fd)
+        try:
+            poststart(record)
+        except Error:
+            from pyrunc import processes
+
+            processes.kill(record)
+            destroy(root, record, force=True)
+            raise
     finally:
         os.close(fd)
 
@@ -279,22 +254,13 @@ def release(root: str, record: "dict[str, object]") -> None:
         os.close(fifo)
 
 
-def poststart(root: str, record: "dict[str, object]", locked: int) -> None:
-    """Run the poststart hooks; a failure ends the container (runtime-spec 1.3, lifecycle 9)."""
+def poststart(record: "dict[str, object]") -> None:
+    """Run the poststart hooks; after a failure the container has to go (spec 1.3, lifecycle 9)."""
     todo = _hooks(record, "poststart")
-    if not todo:
-        return
-    from pyrunc import hooks
+    if todo:
+        from pyrunc import hooks
 
-    try:
         hooks.run("poststart", todo, hook_state(record, "running", record["init_process_pid"]))
-    except Error:
-        kill(record)
-        destroy(root, record, force=True)
-        raise
-
-
-# --- signals ---
 
 
 def signal(root: str, record: "dict[str, object]", number: int, leftovers: bool = False) -> None:
@@ -302,76 +268,22 @@ def signal(root: str, record: "dict[str, object]", number: int, leftovers: bool 
 
     leftovers: a container that has stopped is no error; what remains in its cgroup is killed.
     """
+    from pyrunc import processes
+
     paths = record.get("cgroup_paths") or {}
     now = status(root, record)
     if now == "stopped" or now == "paused" and unpaused_status(root, record) == "stopped":
         if not leftovers:
             raise Error("container not running")
         if fs.pids(paths):
-            _kill_all(paths, number)
+            processes.kill_all(paths, number)
         return
-    if number == signals.KILL and not private_pid(record):
-        _kill_all(paths, number)
+    if number == processes.KILL and not processes.private_pid(record):
+        processes.kill_all(paths, number)
     else:
-        send(record, number)
-    if number == signals.KILL and now == "paused":
+        processes.send(record, number)
+    if number == processes.KILL and now == "paused":
         fs.freeze(paths, False)
-
-
-def send(record: "dict[str, object]", number: int) -> None:
-    """Signal init and nothing else, whoever may have got its number since."""
-    try:
-        pidfd = procfs.pidfd(record["init_process_pid"], record["init_process_start"])
-        if pidfd is None:
-            raise Error("container not running")
-        try:
-            signals.send(pidfd, number)
-        finally:
-            os.close(pidfd)
-    except ProcessLookupError:
-        raise Error("unable to signal init: os: process already finished") from None
-    except OSError as err:
-        raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
-
-
-def _kill_all(paths: "dict[str, str]", number: int) -> None:
-    try:
-        fs.kill_all(paths, number)
-    except OSError as err:
-        raise Error(f"unable to kill all processes: {strerror(err.errno or 0)}") from err
-    except Error as err:
-        raise Error(f"unable to kill all processes: {err.message}") from err
-
-
-def kill(record: "dict[str, object]") -> None:
-    """SIGKILL the container and wait until its first process is gone."""
-    paths = record.get("cgroup_paths") or {}
-    pid, start_time = record["init_process_pid"], record["init_process_start"]
-    pidfd = procfs.pidfd(pid, start_time)
-    if pidfd is None:
-        return
-    try:
-        if private_pid(record):
-            try:
-                signals.send(pidfd, signals.KILL)
-            except ProcessLookupError:
-                pass  # it has just died, which is all we want
-            except OSError as err:
-                raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
-        else:
-            _kill_all(paths, signals.KILL)
-        if fs.frozen(paths):
-            fs.freeze(paths, False)  # v1: a frozen process does not even die
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(int(PATIENCE * 1000)):
-            letter = procfs.state_letter(pid) or "?"
-            raise Error(f"container init still running: pid {pid} in state {letter}")
-    finally:
-        os.close(pidfd)
-
-
-# --- delete ---
 
 
 def delete(root: str, id: str, force: bool = False) -> None:
@@ -392,7 +304,9 @@ def delete(root: str, id: str, force: bool = False) -> None:
         if now == "paused" and unpaused_status(root, record) == "stopped":
             fs.freeze(record.get("cgroup_paths") or {}, False)
         elif force or now == "created":
-            kill(record)
+            from pyrunc import processes
+
+            processes.kill(record)
         elif now != "stopped":
             raise Error(f"cannot delete container {id} that is not stopped: {now}")
         destroy(root, record, force)
@@ -403,25 +317,27 @@ def delete(root: str, id: str, force: bool = False) -> None:
 
 def destroy(root: str, record: "dict[str, object]", force: bool = False) -> None:
     """Remove what `create` made, then run the poststop hooks.  The caller holds the lock."""
+    from pyrunc import processes
+
     paths = record.get("cgroup_paths") or {}
     path = f"{root}/{record['id']}"
     try:
         # Without a pid namespace of its own its children outlive it.
-        if (force or not private_pid(record)) and fs.pids(paths):
-            _kill_all(paths, signals.KILL)
-        _remove_cgroups(paths)
+        _clear_cgroups(paths, force or not processes.private_pid(record))
         remove_directory(path)
     except Error as err:
         raise Error(f"unable to destroy container: {err.message}") from err
     poststop(record)
 
 
-def _remove_cgroups(paths: "dict[str, str]") -> None:
+def _clear_cgroups(paths: "dict[str, str]", kill_rest: bool) -> None:
+    """Remove the cgroups, with whoever is left in them or (kill_rest false) only if nobody is."""
+    from pyrunc import processes
+
     try:
+        if kill_rest and fs.pids(paths):
+            processes.kill_all(paths, processes.KILL)
         fs.remove(paths)
-    except OSError as err:
-        text = f"unable to remove container's cgroup: {err.filename}: {strerror(err.errno or 0)}"
-        raise Error(text) from err
     except Error as err:
         raise Error(f"unable to remove container's cgroup: {err.message}") from err
 
@@ -458,25 +374,24 @@ def _intent(path: str) -> "dict[str, object] | None":
 
 def _stop_creation(path: str) -> None:
     """End a `create` that still holds the lock: it undoes its work when its init is killed."""
-    fd = _try_lock(path, fcntl.LOCK_EX)
-    if fd is None or fd >= 0:
-        if fd is not None:
-            os.close(fd)
-        return
-    intent = None if os.path.lexists(f"{path}/{STATE}") else _intent(path)
-    if intent:
-        _kill_all(intent.get("cgroup_paths") or {}, signals.KILL)
+    fd = files.lock_directory(path, fcntl.LOCK_EX)
+    if fd == -1:
+        intent = None if os.path.lexists(f"{path}/{STATE}") else _intent(path)
+        paths = (intent or {}).get("cgroup_paths") or {}
+        if fs.pids(paths):
+            from pyrunc import processes
+
+            processes.kill_all(paths, processes.KILL)
+    elif fd is not None:
+        os.close(fd)
 
 
 def _undo(path: str) -> None:
     """Remove what a killed `create` left behind.  The caller holds the lock."""
     intent = _intent(path)
     if intent:
-        paths = intent.get("cgroup_paths") or {}
         try:
-            if fs.pids(paths):
-                _kill_all(paths, signals.KILL)
-            _remove_cgroups(paths)
+            _clear_cgroups(intent.get("cgroup_paths") or {}, kill_rest=True)
         except Error as err:
             raise Error(f"unable to destroy container: {err.message}") from err
     remove_directory(path)

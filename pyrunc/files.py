@@ -1,5 +1,9 @@
-"""Small files: read one whole, replace one atomically, remove a tree (host; OSError passes)."""
+"""Small files: read one, replace one atomically; lock a directory, remove a tree (host).
 
+OSError passes: the callers know what the file meant.
+"""
+
+import fcntl
 import os
 
 
@@ -71,6 +75,26 @@ def unlink(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def lock_directory(path: str, mode: int) -> "int | None":
+    """flock(2) a directory. The descriptor; -1 if another holds it; None if it is not there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
+        # The holder before us may have removed it, and the path may be a new directory's.
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            return fd
+    except BlockingIOError:
+        pass
+    except FileNotFoundError:
+        os.close(fd)
+        return None
+    os.close(fd)
+    return -1
 
 
 def remove_tree(path: str) -> None:

@@ -156,7 +156,7 @@ class Launch:
         """Let init run the program (the `start` of `run`, which already holds the lock)."""
         try:
             container.release(self.root, self.record)
-            container.poststart(self.root, self.record, self.lock)
+            container.poststart(self.record)
         except BaseException:
             self.roll_back()
             raise

@@ -46,8 +46,9 @@ def parse(text: str) -> int:
         name = text.upper()
         number = _named(name[3:] if name.startswith("SIG") else name)
     if number is None:
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-        raise Error(f'unknown signal "{quoted}"')
+        from pyrunc import log
+
+        raise Error(f"unknown signal {log.quote(text)}")
     return number
 
 

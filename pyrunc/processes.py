@@ -1,0 +1,73 @@
+"""The processes of a container: signal the first one, or end all of them.
+
+May touch: the container's process, through a pidfd whose start time was checked, and what is in its
+cgroups.  A pid is only a number, and it may be a stranger's by now.
+"""
+
+import os
+import select
+
+from pyrunc import procfs, signals
+from pyrunc.cgroups import fs
+from pyrunc.errors import Error, strerror
+
+KILL = signals.KILL
+PATIENCE = 10.0  # seconds until a killed process has to be gone
+
+
+def private_pid(record: "dict[str, object]") -> bool:
+    """Has it a pid namespace of its own?  Then everything in it dies with its first process."""
+    spaces = record["config"].get("namespaces") or []
+    return any(space.get("type") == "NEWPID" and not space.get("path") for space in spaces)
+
+
+def send(record: "dict[str, object]", number: int) -> None:
+    """Signal init and nothing else, whoever may have got its number since."""
+    try:
+        pidfd = procfs.pidfd(record["init_process_pid"], record["init_process_start"])
+        if pidfd is None:
+            raise Error("container not running")
+        try:
+            signals.send(pidfd, number)
+        finally:
+            os.close(pidfd)
+    except ProcessLookupError:
+        raise Error("unable to signal init: os: process already finished") from None
+    except OSError as err:
+        raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
+
+
+def kill_all(paths: "dict[str, str]", number: int) -> None:
+    """Signal everything in the cgroups."""
+    try:
+        fs.kill_all(paths, number)
+    except Error as err:
+        raise Error(f"unable to kill all processes: {err.message}") from err
+
+
+def kill(record: "dict[str, object]") -> None:
+    """SIGKILL the container and wait until its first process is gone."""
+    paths = record.get("cgroup_paths") or {}
+    pid, start_time = record["init_process_pid"], record["init_process_start"]
+    pidfd = procfs.pidfd(pid, start_time)
+    if pidfd is None:
+        return
+    try:
+        if private_pid(record):
+            try:
+                signals.send(pidfd, KILL)
+            except ProcessLookupError:
+                pass  # it has just died, which is all we want
+            except OSError as err:
+                raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
+        else:
+            kill_all(paths, KILL)
+        if fs.frozen(paths):
+            fs.freeze(paths, False)  # v1: a frozen process does not even die
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(int(PATIENCE * 1000)):
+            letter = procfs.state_letter(pid) or "?"
+            raise Error(f"container init still running: pid {pid} in state {letter}")
+    finally:
+        os.close(pidfd)
