@@ -7,8 +7,14 @@
 #include <linux/time_types.h>
 
 enum {
-	PAGE = 4096,		/* mount(2) takes this much data */
-	MODE_ROOM = 16,		/* "mode=0755," */
+	/* mount(2) cuts data off at a page without a word; pages of arm64 may be this large */
+#if defined(__aarch64__)
+	DATA_MAX = 65536,
+#else
+	DATA_MAX = 4096,
+#endif
+	MODE_SIZE = 10,		/* "mode=0755," */
+	MODE_DATA_MAX = 4096,
 	COPY_DEPTH = 128,
 	BUSY_TRIES = 5,
 	BUSY_WAIT_NS = 100000000,
@@ -420,7 +426,8 @@ static int open_target(const char *path, u64 options, int *ret_existed, struct f
 	}
 	if (fd >= 0)
 		return fd;
-	return fail(f, fd, fd == -ENOTDIR || fd == -ELOOP ? STEP_TARGET_TYPE : STEP_TARGET);
+	return fail(f, fd, flags && (fd == -ENOTDIR || fd == -ELOOP) ? STEP_TARGET_TYPE
+								     : STEP_TARGET);
 }
 
 /* A mount on the rootfs itself would not be seen: whoever holds self.root is below it. */
@@ -447,13 +454,13 @@ static int prepend_mode(int target, const struct arg *data, char *to)
 
 	if (err < 0)
 		return err;
-	if (data->len >= PAGE)
+	if (data->len + MODE_SIZE >= MODE_DATA_MAX)
 		return -E2BIG;
 	memcpy(to, "mode=", 5);
 	for (int i = 0; i < 4; i++)
 		to[5 + i] = (char)('0' + (st.stx_mode >> (9 - 3 * i) & 7));
 	to[9] = data->len ? ',' : 0;
-	memcpy(to + 10, data->s, data->len + 1);
+	memcpy(to + MODE_SIZE, data->s, data->len + 1);
 	return 0;
 }
 
@@ -479,7 +486,7 @@ int op_mount(const struct args *a, struct failure *f)
 	u64 flags = a->v[4].u, options = a->v[5].u;
 	cleanup_fd int target = -1;
 	cleanup_fd int mnt = -1;
-	char with_mode[PAGE + MODE_ROOM];
+	char with_mode[MODE_DATA_MAX];
 	int err, existed;
 
 	target = open_target(path, options, &existed, f);
@@ -488,10 +495,12 @@ int op_mount(const struct args *a, struct failure *f)
 	if (existed && (options & MOUNT_KEEP_MODE)) {
 		err = prepend_mode(target, &a->v[3], with_mode);
 		if (err < 0)
-			return fail(f, err, STEP_TARGET);
+			return fail_value(f, err, STEP_MOUNT, (u64)target);
 		data = with_mode;
 	}
-	err = mount_at(a->v[0].s, target, a->v[2].s, flags, data);
+	err = -E2BIG;
+	if (a->v[3].len < DATA_MAX)
+		err = mount_at(a->v[0].s, target, a->v[2].s, flags, data);
 	if ((err == -EPERM || err == -EBUSY) && a->v[6].len) {
 		if (mount_cgroup(a, target, f) < 0)
 			return -1;

@@ -222,6 +222,8 @@ static int bind_device(int parent, const char *name, const char *path, struct fa
 
 	file = (int)sys4(__NR_openat, parent, name,
 			 O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (file == -EEXIST)
+		return 0;
 	if (file < 0)
 		return fail(f, file, STEP_DEVICE_BIND);
 	mnt = mount_bind(AT_FDCWD, path, file, path, 0);

@@ -51,18 +51,22 @@ static void walk_restart(struct walk *w)
 	w->done_len = 0;
 }
 
-/* Put `n` bytes and a slash in front of what is still to come. `text` may lie in rest itself. */
+/* Put `n` bytes in front of what is still to come. `text` may lie in rest itself. */
 static int walk_push(struct walk *w, const char *text, size_t n)
 {
 	if ((size_t)(w->at - w->rest) < n + 1)
 		return -ENAMETOOLONG;
-	*--w->at = '/';
+	if (*w->at)
+		*--w->at = '/';
 	while (n > 0)
 		*--w->at = text[--n];
 	return 0;
 }
 
-/* Take the next name off the rest: its length, 0 at the end, or -errno. */
+/*
+ * Take the next name off the rest: its length, 0 at the end, or -errno.  A slash after the last
+ * name stays, and says like the kernel that this name is a directory.
+ */
 static int walk_name(struct walk *w, char *name)
 {
 	u32 n = 0;
@@ -75,9 +79,18 @@ static int walk_name(struct walk *w, char *name)
 		name[n++] = *w->at;
 	}
 	name[n] = 0;
-	while (*w->at == '/')
-		w->at++;
 	return (int)n;
+}
+
+/* "." and ".." are found in directories only. */
+static int walk_stay(struct walk *w)
+{
+	int fd = (int)sys3(__NR_openat, w->fd, ".", O_PATH | O_CLOEXEC);
+
+	if (fd < 0)
+		return fd;
+	walk_enter(w, fd);
+	return 0;
 }
 
 /*
@@ -98,6 +111,12 @@ static int walk_up(struct walk *w)
 	return err;
 }
 
+/* The name just taken is the last one, and no slash follows. */
+static int walk_last(const struct walk *w)
+{
+	return !*w->at;
+}
+
 /* Make the missing `name`.  CVE-2024-45310: one name at a time, in a directory that is open. */
 static int walk_make(const struct walk *w, const char *name, u32 mode)
 {
@@ -105,7 +124,7 @@ static int walk_make(const struct walk *w, const char *name, u32 mode)
 	u32 bits = (mode & S_IFMT) == S_IFDIR ? mode & 07777 : 0755;
 	long err;
 
-	if (!*w->at && (mode & S_IFMT) == S_IFREG)
+	if (walk_last(w) && (mode & S_IFMT) == S_IFREG)
 		err = sys4(__NR_openat, w->fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			   mode & 07777);
 	else
@@ -143,16 +162,16 @@ static int walk_step(struct walk *w, const char *name, u32 len, int flags, u32 m
 {
 	int fd, err;
 
-	if (len == 1 && name[0] == '.')
-		return 0;
-	if (len == 2 && name[0] == '.' && name[1] == '.')
-		return walk_up(w);
+	if (!strcmp(name, ".") || !strcmp(name, "..")) {
+		err = walk_stay(w);
+		return err < 0 || len == 1 ? err : walk_up(w);
+	}
 	fd = (int)sys3(__NR_openat, w->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -ENOENT && mode)
 		fd = walk_make(w, name, mode);
 	if (fd < 0)
 		return fd;
-	if (!*w->at && (flags & O_NOFOLLOW)) {
+	if (walk_last(w) && (flags & O_NOFOLLOW)) {
 		walk_enter(w, fd);
 		return 1;
 	}
@@ -176,9 +195,14 @@ static int walk_result(struct walk *w, int flags)
 	struct statx st;
 	int err;
 
-	if (w->fd == self.root)
-		w->fd = (int)sys3(__NR_openat, self.root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (w->fd < 0 || !(flags & O_DIRECTORY))
+	if (w->fd == self.root || w->at[-1] == '/') {
+		err = walk_stay(w);
+		if (err < 0) {
+			walk_restart(w);
+			return err;
+		}
+	}
+	if (!(flags & O_DIRECTORY))
 		return w->fd;
 	err = fd_stat(w->fd, &st);
 	if (err == 0 && !is_type(&st, S_IFDIR))
@@ -197,8 +221,8 @@ static int walk(const char *path, int flags, u32 mode)
 	struct walk w;
 	int n, err;
 
-	if (len >= PATH_MAX)
-		return -ENAMETOOLONG;
+	if (len == 0 || len >= PATH_MAX)
+		return len ? -ENAMETOOLONG : -ENOENT;
 	w.fd = self.root;
 	w.links = 0;
 	w.done_len = 0;
