@@ -9,7 +9,11 @@ from pyrunc.errors import strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.plan import Plan
+
+    Args = tuple[Any, ...]
 
 EINVAL = 22
 EISDIR = 21
@@ -41,18 +45,22 @@ LEADS = {
 }
 
 
-def word(plan: "Plan", op_index: int, step: int, err: int, value: int, text: "bytes | str") -> str:
+def word(  # noqa: PLR0917 - the members of init's message, in their order
+    plan: "Plan", op_index: int, step: int, err: int, value: int, text: "bytes | str"
+) -> str:
     """The error of init: what runc puts after `error during container init: `.
 
     op_index: into plan.ops.  step: STEP_*.  err: errno.  value, text: as plan.h says per step.
     """
+    name: str
+    args: "Args"
     name, args, origin = plan.ops[op_index] if op_index < len(plan.ops) else ("", (), "")
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     why = strerror(err)
     if name in ("mount", "bind") and step not in (lib.STEP_PLAN, lib.STEP_PROTOCOL):
         rootfs = next((op[1][0] for op in plan.ops if op[0] == "root"), "")
-        what = mount(name, args, step, why, value, rootfs)
+        what = mount(args, step, why, value, rootfs)
         return f'error mounting "{args[0]}" to rootfs at "{args[1]}": {what}'
     if name == "device":
         return f"error creating device nodes: {device(args, step, why)}"
@@ -60,10 +68,17 @@ def word(plan: "Plan", op_index: int, step: int, err: int, value: int, text: "by
         return f"error running {args[0]}: {hook(args, step, why, value, text)}"
     if step in LEADS:
         return f"{LEADS[step]}: {why}"
-    return other(name, args, step, err, value, text) or f"{name or origin} (step {step}): {why}"
+    if lib.STEP_LOOKUP_NONE <= step <= lib.STEP_LOOKUP_RELATIVE:
+        return lookup(args, step, why, text)
+    if step == lib.STEP_EXEC:
+        return f"exec {text or args[2]}: {why}"
+    if step == lib.STEP_NULL:
+        what = "can't mask paths: " if name == "mask" else ""
+        return f"{what}container's /dev/null is invalid: {why}"
+    return other(args, step, err, value) or f"{origin or name} (step {step}): {why}"
 
 
-def mount(name: str, args: tuple, step: int, why: str, value: int, rootfs: str) -> str:
+def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
     """What of a mount or a bind went wrong."""
     source, target = args[:2]
     host_path = f"{rootfs}{target}" if rootfs != "/" else target
@@ -86,8 +101,9 @@ def mount(name: str, args: tuple, step: int, why: str, value: int, rootfs: str) 
     if step == lib.STEP_COPY_UP:
         return f"tmpcopyup: failed to copy {target} to the tmpfs: {why}"
     # A bind made anew has no flags but these two yet, and no data.
-    bits = args[4] if name == "mount" else args[2] & (mounts.MS_BIND | mounts.MS_REC)
-    data = args[3] if name == "mount" else ""
+    is_bind = isinstance(args[2], int)
+    bits = args[2] & (mounts.MS_BIND | mounts.MS_REC) if is_bind else args[4]
+    data = "" if is_bind else args[3]
     sentence = f"mount src={source}, dst={target}"
     if value:
         sentence += f", dstFd=/proc/thread-self/fd/{value}"
@@ -98,11 +114,11 @@ def mount(name: str, args: tuple, step: int, why: str, value: int, rootfs: str) 
     return f"{sentence}: {why}"
 
 
-def flags(args: tuple, why: str, value: int) -> str:
+def flags(args: "Args", why: str, value: int) -> str:
     """Flags of the source that a user namespace may not change: value holds them, the atime mode
     in its upper half."""
     if value >> 32:
-        wanted = args[2] & ATIME_FLAGS if len(args) > 2 and isinstance(args[2], int) else 0
+        wanted = args[2] & ATIME_FLAGS if isinstance(args[2], int) else args[4] & ATIME_FLAGS
         return (
             f"cannot change locked atime flags {listing.ms_text(value >> 32)} to "
             f"{listing.ms_text(wanted)}: {why}"
@@ -115,7 +131,7 @@ def flags(args: tuple, why: str, value: int) -> str:
 ATIME_FLAGS = mounts.MS_NOATIME | mounts.MS_NODIRATIME | mounts.MS_RELATIME | mounts.MS_STRICTATIME
 
 
-def device(args: tuple, step: int, why: str) -> str:
+def device(args: "Args", step: int, why: str) -> str:
     """What of a device node went wrong."""
     path = args[0]
     if step == lib.STEP_DEVICE_VERIFY:
@@ -131,7 +147,7 @@ def device(args: tuple, step: int, why: str) -> str:
     return f"mknod {path}: {why}"
 
 
-def hook(args: tuple, step: int, why: str, value: int, text: str) -> str:
+def hook(args: "Args", step: int, why: str, value: int, text: str) -> str:
     """How a hook failed; its output is part of the sentence."""
     if step == lib.STEP_HOOK_TIMEOUT:
         return f"hook ran past specified timeout of {args[4] / 1000:.1f}s"
@@ -141,7 +157,7 @@ def hook(args: tuple, step: int, why: str, value: int, text: str) -> str:
     return f"fork/exec {text or args[1]}: {why}"
 
 
-def label(args: tuple, why: str) -> str:
+def label(args: "Args", why: str) -> str:
     """An attribute file that did not take the label."""
     value, *files = args
     path = f"/proc/thread-self/attr/{files[0]}"
@@ -155,7 +171,7 @@ def label(args: tuple, why: str) -> str:
     return f"error setting SELinux process label: write {path}: {why}"
 
 
-def lookup(args: tuple, step: int, why: str, text: str) -> str:
+def lookup(args: "Args", step: int, why: str, text: str) -> str:
     """Why there is no program to execute."""
     name = text or args[0]
     if step == lib.STEP_LOOKUP_NONE:
@@ -167,20 +183,11 @@ def lookup(args: tuple, step: int, why: str, text: str) -> str:
     return f'exec: "{args[0]}": {why}'
 
 
-def other(name: str, args: tuple, step: int, err: int, value: int, text: str) -> str:
+def other(args: "Args", step: int, err: int, value: int) -> str:
     """The rest, by step.  "": no words for it."""
     why = strerror(err)
-    if step in (
-        lib.STEP_LOOKUP_NONE,
-        lib.STEP_LOOKUP_STAT,
-        lib.STEP_LOOKUP_PERM,
-        lib.STEP_LOOKUP_RELATIVE,
-    ):
-        return lookup(args, step, why, text)
     if step == lib.STEP_LABEL:
         return label(args, why)
-    if step == lib.STEP_EXEC:
-        return f"exec {text or args[2]}: {why}"
     if step == lib.STEP_SETNS:
         return f"failed to setns into {kinds(args[1])} namespace: {why}"
     if step == lib.STEP_UNSHARE:
@@ -197,9 +204,6 @@ def other(name: str, args: tuple, step: int, err: int, value: int, text: str) ->
         return f"error preparing rootfs: {verb} {args[0]}: {why}"
     if step == lib.STEP_HIDE:
         return f"error jailing process inside rootfs: unmount {args[0]}: {why}"
-    if step == lib.STEP_NULL:
-        what = "can't mask paths: " if name == "mask" else ""
-        return f"{what}container's /dev/null is invalid: {why}"
     if step == lib.STEP_MASK:
         return f"can't mask path {args[0]}: {why}"
     if step == lib.STEP_READONLY:
@@ -214,7 +218,7 @@ def other(name: str, args: tuple, step: int, err: int, value: int, text: str) ->
         )
         return f"{lead}: {verb} {what}: {why}"
     if step in (lib.STEP_MKDIR, lib.STEP_TARGET):
-        return f"mkdir {args[1] if name == 'symlink' else args[0]}: {why}"
+        return f"mkdir {args[1] if len(args) == 3 else args[0]}: {why}"
     if step == lib.STEP_CHDIR:
         return f'chdir to cwd ("{args[0]}") set in config.json failed: {why}'
     if step == lib.STEP_CWD_OUTSIDE:

@@ -7,6 +7,8 @@ from pyrunc._core import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.plan import Plan
 
 # The arguments of each op, in their order: name:kind, without a kind plain text or a number.  A
@@ -21,10 +23,10 @@ FIELDS = {
     "hostname": "name",
     "domainname": "name",
     "sysctl": "path value",
-    "propagate": "flags:ms",
+    "propagate": "flags:propagation",
     "root": "path",
-    "mount": "source target type data flags:ms options:options fallback *propagation:ms",
-    "bind": "source target flags:ms cleared:ms set:attr clear:attr *propagation:ms",
+    "mount": "source target type data flags:ms options:options fallback *propagation:propagation",
+    "bind": "source target flags:ms cleared:ms set:attr clear:attr *propagation:propagation",
     "remount": "target flags:ms",
     "symlink": "content path replace:flag",
     "device": "path mode:octal major minor uid gid",
@@ -67,6 +69,7 @@ ATTR_NAMES = [
         "RDONLY NOSUID NODEV NOEXEC ATIME NOATIME STRICTATIME NODIRATIME NOSYMFOLLOW".split()
     )
 ]
+PROPAGATION_NAMES = {flags: name for name, flags in mounts.PROPAGATION.items()}
 CLONE_NAMES = [(kind, flag) for kind, flag in namespaces.FLAGS.items()]
 SYNC_NAMES = {lib.SYNC_JOINED: "joined", lib.SYNC_MOUNTED: "mounted", lib.SYNC_READY: "ready"}
 OPTION_NAMES = [
@@ -77,7 +80,7 @@ OPTION_NAMES = [
 CAP_NAMES = [(name, 1 << number) for number, name in enumerate(process.CAPABILITIES)]
 
 
-def names(value: int, table: list) -> list:
+def names(value: int, table: "list[tuple[str, int]]") -> "list[str]":
     """The names of the bits of value; what has no name comes last, in hexadecimal."""
     found = []
     for name, bits in table:
@@ -94,16 +97,14 @@ def ms_text(flags: int) -> str:
     return "|".join(names(flags, MS_NAMES))
 
 
-def arguments(name: str, args: tuple) -> dict:
+def arguments(name: str, args: "tuple[Any, ...]") -> "dict[str, Any]":
     """The arguments of an op by name, numbers turned into what they stand for."""
-    result: dict = {}
+    result: dict[str, Any] = {}
     fields = FIELDS[name].split()
     for i, field in enumerate(fields):
         key, _, kind = field.partition(":")
         if key.startswith("*"):
-            result[key[1:]] = [
-                ms_text(arg).replace("MS_", "").lower() if kind == "ms" else arg for arg in args[i:]
-            ]
+            result[key[1:]] = [meaning(arg, kind) for arg in args[i:]]
         elif kind == "argv":
             argc = args[i]
             result["argv"] = list(args[i + 1 : i + 1 + argc])
@@ -113,16 +114,18 @@ def arguments(name: str, args: tuple) -> dict:
     return result
 
 
-def meaning(arg: object, kind: str) -> object:
+def meaning(arg: "Any", kind: str) -> object:
     """One argument as JSON can hold it."""
     if kind == "fd":
-        return f"fd:{arg.index}"  # type: ignore[attr-defined]
+        return f"fd:{arg.index}"
     if isinstance(arg, bytes):
         return f"{len(arg)} bytes"
     if not isinstance(arg, int):
         return arg
     if kind == "ms":
         return [name.removeprefix("MS_").lower() for name in names(arg, MS_NAMES)]
+    if kind == "propagation":
+        return PROPAGATION_NAMES[arg]
     if kind == "attr":
         return [name.lower() for name in names(arg, ATTR_NAMES)]
     if kind == "clone":
@@ -144,7 +147,7 @@ def meaning(arg: object, kind: str) -> object:
     return arg
 
 
-def objects(plan: "Plan") -> list:
+def objects(plan: "Plan") -> "list[dict[str, Any]]":
     """The ops as JSON objects."""
     return [
         {"op": name, **arguments(name, args), "origin": origin} for name, args, origin in plan.ops

@@ -7,7 +7,11 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.plan import Plan
+
+    Doc = dict[str, Any]
 
 # linux/mount.h
 MS_RDONLY = 1
@@ -150,10 +154,10 @@ class Entry:
         "target",
     )
 
-    def __init__(self, mount: dict, index: int, bundle: str, root: str) -> None:
+    def __init__(self, mount: "Doc", index: int, bundle: str, root: str) -> None:
         self.origin = f"mounts[{index}]"
         self.flags = self.cleared = self.recursive_set = self.recursive_clear = 0
-        self.propagation: list = []
+        self.propagation: list[int] = []
         self.copy_up = False
         self.target = strip(clean(mount["destination"]), root)
         self.source = mount.get("source", "")
@@ -184,6 +188,8 @@ class Entry:
             self.source = os.path.normpath(os.path.join(bundle, self.source))
             if data:
                 raise Error("bind mounts cannot have any filesystem-specific options applied")
+        else:
+            self.flags |= plain(self.recursive_set)
         if "\0" in self.source + self.target + self.fstype + self.data:
             raise Error("mount field contains null byte")
 
@@ -202,7 +208,7 @@ def strip(path: str, root: str) -> str:
     return path
 
 
-def decode(plan: "Plan", spec: dict, facts: dict, opts: dict) -> list:
+def decode(plan: "Plan", spec: "Doc", facts: "Doc", opts: "Doc") -> "list[Entry]":
     """mounts[] as Entry objects, each checked."""
     entries = []
     for i, mount in enumerate(spec.get("mounts", ())):
@@ -217,7 +223,7 @@ def decode(plan: "Plan", spec: dict, facts: dict, opts: dict) -> list:
     return entries
 
 
-def mount(plan: "Plan", entries: list, linux: dict, facts: dict) -> None:
+def mount(plan: "Plan", entries: "list[Entry]", linux: "Doc", facts: "Doc") -> None:
     """mounts[] in their order."""
     label = linux.get("mountLabel", "")
     own_cgroup = any(ns["type"] == "cgroup" for ns in linux.get("namespaces", ()))
@@ -227,12 +233,11 @@ def mount(plan: "Plan", entries: list, linux: dict, facts: dict) -> None:
             plan.bind(
                 entry.source,
                 entry.target,
-                entry.flags,
-                entry.cleared,
-                entry.recursive_set,
-                entry.recursive_clear,
-                entry.propagation,
-                entry.origin,
+                flags=entry.flags,
+                cleared=entry.cleared,
+                recursive=(entry.recursive_set, entry.recursive_clear),
+                propagation=entry.propagation,
+                origin=entry.origin,
             )
         elif fstype == "cgroup":
             if facts["cgroup_mode"] == "v2":
@@ -261,25 +266,23 @@ def filesystem(plan: "Plan", entry: Entry, label: str) -> None:
         entry.target,
         entry.fstype,
         labelled(entry, label),
-        flags | plain(entry),
-        options,
-        "",
-        entry.propagation,
-        entry.origin,
+        flags=flags,
+        options=options,
+        propagation=entry.propagation,
+        origin=entry.origin,
     )
 
 
-def plain(entry: Entry) -> int:
+def plain(attributes: int) -> int:
     """Recursive attributes of a mount that has nothing below it: its own MS_* flags."""
-    on = entry.recursive_set
-    flags = on & 0xF  # the lowest four have the same bits
+    flags = attributes & 0xF  # the lowest four have the same bits
     for attribute, flag in (
         (ATTR_NOATIME, MS_NOATIME),
         (ATTR_STRICTATIME, MS_STRICTATIME),
         (ATTR_NODIRATIME, MS_NODIRATIME),
         (ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW),
     ):
-        if on & attribute:
+        if attributes & attribute:
             flags |= flag
     return flags
 
@@ -299,7 +302,7 @@ def is_late_readonly(entry: Entry) -> bool:
     )
 
 
-def check_proc(entry: Entry, facts: dict, root: str) -> None:
+def check_proc(entry: Entry, facts: "Doc", root: str) -> None:
     """A container that decides what /proc holds decides what the runtime reads and writes there
     (CVE-2019-16884, CVE-2019-19921, CVE-2023-28642)."""
     target = entry.target
@@ -319,7 +322,7 @@ def check_proc(entry: Entry, facts: dict, root: str) -> None:
     )
 
 
-def cgroup2(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool) -> None:
+def cgroup2(plan: "Plan", entry: Entry, facts: "Doc", own_cgroup: bool) -> None:
     """The unified hierarchy; where it cannot be mounted (a user namespace without a cgroup
     namespace of its own) a bind of what the host has."""
     own = facts["cgroup_paths"].get("", "")
@@ -328,21 +331,26 @@ def cgroup2(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool) -> None:
         entry.target,
         "cgroup2",
         entry.data,
-        entry.flags,
-        0,
-        own if own_cgroup and own else "/sys/fs/cgroup",
-        entry.propagation,
-        entry.origin,
+        flags=entry.flags,
+        fallback=own if own_cgroup and own else "/sys/fs/cgroup",
+        propagation=entry.propagation,
+        origin=entry.origin,
     )
 
 
-def cgroup1(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool, label: str) -> None:
+def cgroup1(plan: "Plan", entry: Entry, facts: "Doc", own_cgroup: bool, label: str) -> None:
     """One directory per hierarchy, as on the host: in a cgroup namespace each hierarchy is mounted
     anew (and shows that namespace's root), else the container's own cgroup is bound."""
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    context = f',context="{label}"' if label else ""
-    data = "mode=755" + context
-    plan.mount("tmpfs", entry.target, "tmpfs", data, flags, 0, "", entry.propagation, entry.origin)
+    plan.mount(
+        "tmpfs",
+        entry.target,
+        "tmpfs",
+        "mode=755" + (f',context="{label}"' if label else ""),
+        flags=flags,
+        propagation=entry.propagation,
+        origin=entry.origin,
+    )
     links = []
     for hierarchy in facts["cgroup_mounts"]:
         name = hierarchy["dest"]
@@ -356,11 +364,8 @@ def cgroup1(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool, label: st
                 target,
                 "cgroup",
                 ",".join(names),
-                flags | entry.flags & MS_RDONLY,
-                0,
-                "",
-                (),
-                entry.origin,
+                flags=flags | entry.flags & MS_RDONLY,
+                origin=entry.origin,
             )
             continue
         for controller in names:
@@ -369,12 +374,10 @@ def cgroup1(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool, label: st
                 plan.bind(
                     facts["cgroup_paths"][controller],
                     target,
-                    MS_BIND | MS_REC | entry.flags,
-                    entry.cleared,
-                    0,
-                    0,
-                    entry.propagation,
-                    entry.origin,
+                    flags=MS_BIND | MS_REC | entry.flags,
+                    cleared=entry.cleared,
+                    propagation=entry.propagation,
+                    origin=entry.origin,
                 )
                 break
     for content, path in links:
@@ -383,12 +386,12 @@ def cgroup1(plan: "Plan", entry: Entry, facts: dict, own_cgroup: bool, label: st
         plan.remount(entry.target, MS_RDONLY, entry.origin)
 
 
-def dev_is_bound(entries: list) -> bool:
+def dev_is_bound(entries: "list[Entry]") -> bool:
     """A /dev from elsewhere has its own nodes, and is not ours to change."""
     return any(entry.target == "/dev" and entry.fstype == "bind" for entry in entries)
 
 
-def remount(plan: "Plan", entries: list) -> None:
+def remount(plan: "Plan", entries: "list[Entry]") -> None:
     """Read-only at last, what had to stay writable until now."""
     for entry in entries:
         if is_late_readonly(entry):

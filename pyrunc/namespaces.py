@@ -2,7 +2,11 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.plan import Plan
+
+    Doc = dict[str, Any]
 
 # linux/sched.h
 CLONE_NEWNS = 0x00020000
@@ -25,24 +29,24 @@ FLAGS = {
 JOIN_ORDER = ("network", "ipc", "uts", "pid", "cgroup", "mount")
 
 
-def listed(linux: dict) -> dict:
+def listed(linux: "Doc") -> "dict[str, str]":
     """type -> path ("": a new one) of every namespace the container does not share silently."""
     return {entry["type"]: entry.get("path", "") for entry in linux.get("namespaces", ())}
 
 
-def joined(linux: dict) -> list:
+def joined(linux: "Doc") -> "list[tuple[str, str]]":
     """(type, path) of the namespaces that exist already, in the order init enters them."""
     own = listed(linux)
     return [(kind, own[kind]) for kind in JOIN_ORDER if own.get(kind)]
 
 
-def join(plan: "Plan", linux: dict, fds: dict) -> None:
+def join(plan: "Plan", linux: "Doc", fds: "dict[Any, int]") -> None:
     """Enter the namespaces given by path.  fds: ("ns", type) -> index of the open descriptor."""
     for kind, _ in joined(linux):
         plan.join(fds["ns", kind], FLAGS[kind], _origin(linux, kind))
 
 
-def clone(plan: "Plan", linux: dict) -> None:
+def clone(plan: "Plan", linux: "Doc") -> None:
     """Go on in a child with every new namespace but the cgroup's."""
     flags = 0
     for kind, path in listed(linux).items():
@@ -51,19 +55,19 @@ def clone(plan: "Plan", linux: dict) -> None:
     plan.clone(flags, "linux.namespaces")
 
 
-def unshare_cgroup(plan: "Plan", linux: dict) -> None:
+def unshare_cgroup(plan: "Plan", linux: "Doc") -> None:
     """A new cgroup namespace, rooted at the cgroup init is in by now."""
     if listed(linux).get("cgroup") == "":
         plan.unshare(CLONE_NEWCGROUP, _origin(linux, "cgroup"))
 
 
-def loopback(plan: "Plan", linux: dict) -> None:
+def loopback(plan: "Plan", linux: "Doc") -> None:
     """lo of a new network namespace is down; a joined one belongs to whoever made it."""
     if listed(linux).get("network") == "":
         plan.loopback(_origin(linux, "network"))
 
 
-def _origin(linux: dict, kind: str) -> str:
+def _origin(linux: "Doc", kind: str) -> str:
     for i, entry in enumerate(linux["namespaces"]):
         if entry["type"] == kind:
             return f"linux.namespaces[{i}]"

@@ -11,6 +11,13 @@ from pyrunc import mounts, namespaces, process, rootfs
 from pyrunc._core import lib
 from pyrunc.errors import Error
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Doc = dict[str, Any]
+    Numbers = tuple[int, ...] | list[int]
+
 NO_TIMEOUT = 0xFFFFFFFFFFFFFFFF
 # linux/keyctl.h: KEY_OTH_SEARCH is 0x8, KEY_USR_SEARCH this; whoever runs as the container's user
 # may then search its session keyring.
@@ -36,8 +43,8 @@ class Plan:
     __slots__ = ("ops", "warnings")
 
     def __init__(self) -> None:
-        self.ops: list = []
-        self.warnings: list = []
+        self.ops: "list[tuple[str, tuple[Any, ...], str]]" = []
+        self.warnings: "list[str]" = []
 
     def add(self, name: str, *args: object, origin: str = "") -> None:
         """Append the op `name` of plan.h.  origin: the spec key it carries out."""
@@ -84,47 +91,29 @@ class Plan:
         target: str,
         fstype: str,
         data: str,
+        *,
         flags: int,
         options: int = 0,
         fallback: str = "",
-        propagation: "tuple | list" = (),
+        propagation: "Numbers" = (),
         origin: str = "",
     ) -> None:
-        self.add(
-            "mount",
-            source,
-            target,
-            fstype,
-            data,
-            flags,
-            options,
-            fallback,
-            *propagation,
-            origin=origin,
-        )
+        args = (source, target, fstype, data, flags, options, fallback, *propagation)
+        self.add("mount", *args, origin=origin)
 
     def bind(
         self,
         source: str,
         target: str,
+        *,
         flags: int,
         cleared: int = 0,
-        recursive_set: int = 0,
-        recursive_clear: int = 0,
-        propagation: "tuple | list" = (),
+        recursive: "tuple[int, int]" = (0, 0),
+        propagation: "Numbers" = (),
         origin: str = "",
     ) -> None:
-        self.add(
-            "bind",
-            source,
-            target,
-            flags,
-            cleared,
-            recursive_set,
-            recursive_clear,
-            *propagation,
-            origin=origin,
-        )
+        args = (source, target, flags, cleared, *recursive, *propagation)
+        self.add("bind", *args, origin=origin)
 
     def remount(self, target: str, flags: int, origin: str = "") -> None:
         self.add("remount", target, flags, origin=origin)
@@ -133,9 +122,14 @@ class Plan:
         self.add("symlink", content, path, replace, origin=origin)
 
     def device(
-        self, path: str, mode: int, major: int, minor: int, uid: int, gid: int, origin: str = ""
+        self,
+        path: str,
+        mode: int,
+        numbers: "tuple[int, int]",
+        owner: "tuple[int, int]" = (0, 0),
+        origin: str = "",
     ) -> None:
-        self.add("device", path, mode, major, minor, uid, gid, origin=origin)
+        self.add("device", path, mode, *numbers, *owner, origin=origin)
 
     def mkdir(self, path: str, mode: int, origin: str = "") -> None:
         self.add("mkdir", path, mode, origin=origin)
@@ -179,7 +173,7 @@ class Plan:
     def bounding(self, keep: int) -> None:
         self.add("bounding", keep, origin="process.capabilities.bounding")
 
-    def user(self, uid: int, gid: int, setgroups: int, groups: "tuple | list" = ()) -> None:
+    def user(self, uid: int, gid: int, setgroups: int, groups: "Numbers" = ()) -> None:
         self.add("user", uid, gid, setgroups, *groups, origin="process.user")
 
     def caps(self, effective: int, permitted: int, inheritable: int, ambient: int) -> None:
@@ -197,9 +191,10 @@ class Plan:
         label: str,
         path: str,
         state: "tuple[str, str]",
+        *,
         timeout: int,
-        argv: list,
-        env: list,
+        argv: "list[str]",
+        env: "list[str]",
         origin: str = "",
     ) -> None:
         self.add("hook", label, path, *state, timeout, len(argv), *argv, *env, origin=origin)
@@ -207,7 +202,7 @@ class Plan:
     def await_(self, fd: int) -> None:
         self.add("await", Fd(fd))
 
-    def exec(self, append_home: int, argv: list, env: list) -> None:
+    def exec(self, append_home: int, argv: "list[str]", env: "list[str]") -> None:
         self.add("exec", append_home, len(argv), *argv, *env, origin="process.args")
 
     # What becomes of the list.
@@ -239,7 +234,7 @@ class Plan:
 
         return listing.text(self)
 
-    def json(self) -> list:
+    def json(self) -> "list[Doc]":
         """One object per op, with its arguments by name."""
         from pyrunc import listing
 
@@ -262,7 +257,7 @@ def _encode(arg: object, where: str) -> bytes:
     return b"b" + len(arg).to_bytes(4, "little") + arg
 
 
-def for_create(spec: dict, facts: dict, opts: dict) -> Plan:
+def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     """The plan that makes a container of `spec` on the host that `facts` describe.
 
     opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo" and ("ns", type) ->
@@ -331,8 +326,8 @@ def for_create(spec: dict, facts: dict, opts: dict) -> Plan:
     if has_mounts:
         # The last writes to the tree are done.
         mounts.remount(plan, entries)
-        if spec["root"].get("readonly"):
-            plan.remount("/", mounts.MS_RDONLY, "root.readonly")
+    rootfs.readonly_root(plan, spec["root"], has_mounts)
+    if has_mounts:
         process.umask(plan, user)
 
     # -- What needs privileges, but no mount.
@@ -385,7 +380,7 @@ def for_create(spec: dict, facts: dict, opts: dict) -> Plan:
     return plan
 
 
-def hooks(plan: Plan, spec: dict, kind: str, state: "tuple[str, str]", env: list) -> None:
+def hooks(plan: Plan, spec: "Doc", kind: str, state: "tuple[str, str]", env: "list[str]") -> None:
     """The hooks init runs.  env: what a hook without `env` gets."""
     for i, hook in enumerate(spec.get("hooks", {}).get(kind, ())):
         timeout = hook.get("timeout")
@@ -393,8 +388,8 @@ def hooks(plan: Plan, spec: dict, kind: str, state: "tuple[str, str]", env: list
             f"{kind} hook #{i}",
             hook["path"],
             state,
-            NO_TIMEOUT if timeout is None else timeout * 1000,
-            hook.get("args") or [hook["path"]],
-            hook.get("env") or env,
-            f"hooks.{kind}[{i}]",
+            timeout=NO_TIMEOUT if timeout is None else timeout * 1000,
+            argv=hook.get("args") or [hook["path"]],
+            env=hook.get("env") or env,
+            origin=f"hooks.{kind}[{i}]",
         )

@@ -8,7 +8,11 @@ from pyrunc.mounts import IN_INIT, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.plan import Plan
+
+    Doc = dict[str, Any]
 
 # linux/capability.h: a capability's number is its place here.
 CAPABILITIES = (
@@ -90,7 +94,7 @@ IPC_SYSCTLS = (
 DEFAULT_UMASK = 0o022
 
 
-def rlimits(process: dict) -> list:
+def rlimits(process: "Doc") -> "list[tuple[int, int, int]]":
     """(resource number, soft, hard) of process.rlimits, for prlimit(2) by the host."""
     limits = []
     seen = set()
@@ -106,7 +110,7 @@ def rlimits(process: dict) -> list:
     return limits
 
 
-def keyring(plan: "Plan", process: dict, id: str, permissions: int) -> None:
+def keyring(plan: "Plan", process: "Doc", id: str, permissions: int) -> None:
     """A session keyring of the container's own; with SELinux it carries the process's label."""
     label = process.get("selinuxLabel", "")
     if label:
@@ -116,20 +120,20 @@ def keyring(plan: "Plan", process: dict, id: str, permissions: int) -> None:
         plan.label("", "keycreate", origin="process.selinuxLabel")
 
 
-def make_cwd(plan: "Plan", process: dict) -> None:
+def make_cwd(plan: "Plan", process: "Doc") -> None:
     """The working directory exists, owned by root, whatever the image holds."""
     cwd = clean(process["cwd"])
     if cwd != "/":
         plan.mkdir(cwd, 0o755, "process.cwd")
 
 
-def umask(plan: "Plan", process: dict) -> None:
+def umask(plan: "Plan", process: "Doc") -> None:
     """The configured umask, or the usual one: the caller's is none of the container's business."""
     mask = process.get("user", {}).get("umask", DEFAULT_UMASK)
     plan.umask(mask & 0o777, "process.user.umask")
 
 
-def apparmor(plan: "Plan", process: dict) -> None:
+def apparmor(plan: "Plan", process: "Doc") -> None:
     """The profile for the next exec.  Kernels before 5.8 have no directory of AppArmor's own."""
     profile = process.get("apparmorProfile", "")
     if profile:
@@ -137,14 +141,14 @@ def apparmor(plan: "Plan", process: dict) -> None:
         plan.label(f"exec {profile}", "apparmor/exec", "exec", origin=origin)
 
 
-def selinux(plan: "Plan", process: dict) -> None:
+def selinux(plan: "Plan", process: "Doc") -> None:
     """The label for the next exec."""
     label = process.get("selinuxLabel", "")
     if label:
         plan.label(label, "exec", origin="process.selinuxLabel")
 
 
-def capabilities(plan: "Plan", process: dict, last_cap: int) -> "tuple | None":
+def capabilities(plan: "Plan", process: "Doc", last_cap: int) -> "tuple[int, ...] | None":
     """Masks (bounding, effective, permitted, inheritable, ambient); None: leave all as it is.
 
     Names the kernel does not have are warned of, once and together.
@@ -152,7 +156,7 @@ def capabilities(plan: "Plan", process: dict, last_cap: int) -> "tuple | None":
     sets = process.get("capabilities")
     if sets is None:
         return None
-    unknown: set = set()
+    unknown: set[str] = set()
     masks = []
     for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
         mask = 0
@@ -169,7 +173,7 @@ def capabilities(plan: "Plan", process: dict, last_cap: int) -> "tuple | None":
     return tuple(masks)
 
 
-def environment(env: "list | None") -> "tuple[list, bool]":
+def environment(env: "list[str] | None") -> "tuple[list[str], bool]":
     """The environment as the program gets it, and whether init has to append HOME.
 
     The last of several values wins and stays where it is.  An empty HOME counts as none.
@@ -201,7 +205,7 @@ def environment(env: "list | None") -> "tuple[list, bool]":
     return result, needs_home
 
 
-def user(plan: "Plan", identity: dict, facts: dict) -> None:
+def user(plan: "Plan", identity: "Doc", facts: "Doc") -> None:
     """Become process.user.  setgroups also with no group at all: the caller's are not inherited."""
     plan.user(
         identity.get("uid", 0),
@@ -211,7 +215,7 @@ def user(plan: "Plan", identity: dict, facts: dict) -> None:
     )
 
 
-def lookup(plan: "Plan", args: list, env: list) -> None:
+def lookup(plan: "Plan", args: "list[str]", env: "list[str]") -> None:
     """Find args[0] by the PATH of the environment it will get."""
     for item in env:
         if item.startswith("PATH="):
@@ -220,7 +224,7 @@ def lookup(plan: "Plan", args: list, env: list) -> None:
     plan.lookup(args[0], 0, "")
 
 
-def sysctls(plan: "Plan", linux: dict, own: dict, facts: dict) -> None:
+def sysctls(plan: "Plan", linux: "Doc", own: "dict[str, str]", facts: "Doc") -> None:
     """linux.sysctl, as far as a namespace of the container's own holds the parameter."""
     for key, value in linux.get("sysctl", {}).items():
         path = sysctl_path(key)
@@ -238,7 +242,7 @@ def sysctl_path(key: str) -> str:
     return key
 
 
-def check_sysctl(key: str, name: str, own: dict, facts: dict) -> None:
+def check_sysctl(key: str, name: str, own: "dict[str, str]", facts: "Doc") -> None:
     """name: the key with dots as separators.  Refuse what would change the host."""
     if name in IPC_SYSCTLS or name.startswith("fs.mqueue."):
         if "ipc" not in own:

@@ -5,11 +5,15 @@ Implements the runtime-spec's config.md, "Root", and of config-linux.md "Default
 """
 
 from pyrunc.errors import Error
-from pyrunc.mounts import MS_PRIVATE, MS_REC, MS_SLAVE, PROPAGATION, clean
+from pyrunc.mounts import MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE, PROPAGATION, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.plan import Plan
+
+    Doc = dict[str, Any]
 
 # sys/stat.h
 DEVICE_TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
@@ -24,7 +28,7 @@ DEFAULT_DEVICES = (
 )
 
 
-def propagation(linux: dict, no_pivot: bool) -> int:
+def propagation(linux: "Doc", no_pivot: bool) -> int:
     """Flags for "/" before anything is mounted: mounts may come from the host, never go to it."""
     name = linux.get("rootfsPropagation", "")
     if not name:
@@ -37,20 +41,20 @@ def propagation(linux: dict, no_pivot: bool) -> int:
     return flags
 
 
-def propagate_root(plan: "Plan", linux: dict) -> None:
+def propagate_root(plan: "Plan", linux: "Doc") -> None:
     """The wanted propagation of the new "/".  Private it is already."""
     flags = PROPAGATION.get(linux.get("rootfsPropagation", ""), MS_PRIVATE)
     if not flags & MS_PRIVATE:
         plan.propagate(flags)
 
 
-def devices(plan: "Plan", linux: dict) -> None:
+def devices(plan: "Plan", linux: "Doc") -> None:
     """The nodes every container has, unless configured otherwise, then linux.devices."""
     configured = linux.get("devices", ())
     paths = {clean(device["path"]) for device in configured}
     for path, major, minor in DEFAULT_DEVICES:
         if path not in paths:
-            plan.device(path, 0o020666, major, minor, 0, 0, "default devices")
+            plan.device(path, 0o020666, (major, minor), origin="default devices")
     for i, device in enumerate(configured):
         path = clean(device["path"])
         # A link to the container's own pts/ptmx, whatever is asked for.
@@ -62,15 +66,13 @@ def devices(plan: "Plan", linux: dict) -> None:
         plan.device(
             path,
             kind | device.get("fileMode", 0o666) & 0o7777,
-            device.get("major", 0),
-            device.get("minor", 0),
-            device.get("uid", 0),
-            device.get("gid", 0),
+            (device.get("major", 0), device.get("minor", 0)),
+            (device.get("uid", 0), device.get("gid", 0)),
             f"linux.devices[{i}]",
         )
 
 
-def links(plan: "Plan", facts: dict) -> None:
+def links(plan: "Plan", facts: "Doc") -> None:
     """The links of /dev; config-linux.md, "Default Devices" and runtime-linux.md."""
     plan.symlink("pts/ptmx", "/dev/ptmx", 1, "default devices")
     plan.symlink("/proc/self/fd", "/dev/fd", 0, "dev symbolic links")
@@ -80,19 +82,27 @@ def links(plan: "Plan", facts: dict) -> None:
         plan.symlink("/proc/kcore", "/dev/core", 0, "dev symbolic links")
 
 
-def readonly_paths(plan: "Plan", linux: dict) -> None:
+def readonly_root(plan: "Plan", root: "Doc", has_mounts: bool) -> None:
+    """root.readonly.  Without a mount namespace it would be the host that turns read-only."""
+    if root.get("readonly"):
+        if not has_mounts:
+            raise Error("unable to make the root read-only without a private MNT namespace")
+        plan.remount("/", MS_RDONLY, "root.readonly")
+
+
+def readonly_paths(plan: "Plan", linux: "Doc") -> None:
     """linux.readonlyPaths, each once."""
-    for i, path in _distinct(linux.get("readonlyPaths", ())):
+    for i, path in _distinct(linux.get("readonlyPaths", [])):
         plan.readonly(path, f"linux.readonlyPaths[{i}]")
 
 
-def masked_paths(plan: "Plan", linux: dict) -> None:
+def masked_paths(plan: "Plan", linux: "Doc") -> None:
     """linux.maskedPaths, each once: a second mask would need a second /dev/null on top."""
-    for i, path in _distinct(linux.get("maskedPaths", ())):
+    for i, path in _distinct(linux.get("maskedPaths", [])):
         plan.mask(path, f"linux.maskedPaths[{i}]")
 
 
-def _distinct(paths: "tuple | list") -> list:
+def _distinct(paths: "list[str]") -> "list[tuple[int, str]]":
     seen = set()
     result = []
     for i, path in enumerate(paths):

@@ -5,6 +5,10 @@ import os
 from pyrunc.commands import BUNDLE, NO_NEW_KEYRING, NO_PIVOT, Command, Option
 from pyrunc.errors import Error
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Stands for the id of a container that is not made.
 ID = "ID"
 
@@ -28,7 +32,7 @@ COMMAND = Command(
 )
 
 
-def run(opts: dict) -> None:
+def run(opts: "dict[str, Any]") -> None:
     """Print the plan for the bundle's container, with this host's facts."""
     from pyrunc import cgroups, host, log, namespaces, plan, seccomp, spec
 
@@ -47,7 +51,7 @@ def run(opts: dict) -> None:
     facts = host.facts(doc, mode, paths, opts["no_pivot"])
     spec.validate(doc, facts, opts["no_pivot"])
     # The descriptors that create would pass, by number: none is opened here.
-    fds: dict = {"fifo": 0}
+    fds: dict[Any, int] = {"fifo": 0}
     for kind, _ in namespaces.joined(linux):
         fds["ns", kind] = len(fds)
     made = plan.for_create(

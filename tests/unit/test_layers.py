@@ -9,7 +9,7 @@ import pytest
 SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
-PURE = "plan namespaces rootfs mounts process failures".split()
+PURE = "plan listing namespaces rootfs mounts process failures".split()
 HOST = "spec normal host cgroups hooks console rdt criu foreground processes".split()
 HOST += ["seccomp", "seccomp_filter"]
 # What pure code may take from `os`, besides constants.
