@@ -25,6 +25,7 @@ INIT_SOURCES = [
     "init_mount.c",
     "path.c",
 ]
+FRONT_SOURCES = ["front.c", "front_record.c", "front_verbs.c"]
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wvla"]
 INIT_FLAGS = [
     *WARNINGS,
@@ -96,7 +97,7 @@ def build_front(output: str) -> None:
     """Compile the `pyrunc` command to `output`, for the running interpreter's version."""
     output = os.path.abspath(output)
     version = sysconfig.get_python_version()
-    _compile(output, [*WARNINGS, "-O2", f'-DPYTHON_VERSION="{version}"', "front.c"])
+    _compile(output, [*WARNINGS, "-O2", f'-DPYTHON_VERSION="{version}"', *FRONT_SOURCES])
 
 
 core_ffi = _core_ffi()

@@ -1,0 +1,294 @@
+/*
+ * front.c - the installed `pyrunc` command.
+ *
+ * It starts the interpreter pyrunc was installed for, isolated (-I: no PYTHON* variable, no user
+ * site; -S: no site module, which alone may cost more than everything else), with one entry added to
+ * sys.path.  The environment is passed on untouched, for hooks inherit it.
+ *
+ * start, state, kill and delete, the verbs engines call most, take a millisecond instead when they
+ * have nothing unusual to do (front_verbs.c).  PYRUNC_FRONT=python switches that off;
+ * PYRUNC_FRONT=native makes declining an exit with status 252, for tests.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "front.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CODE \
+	"import sys; sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; sys.exit(main())"
+
+enum { MAX_ARGUMENTS = 4096, EXIT_DECLINED = 252 };
+
+/* --- the interpreter --- */
+
+/* Drop the last component: "/usr/bin/pyrunc" -> "/usr/bin" -> "/usr" -> "". */
+static void parent(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	*(slash ? slash : path) = '\0';
+}
+
+static bool find_site(const char *prefix, char site[PATH_MAX])
+{
+	static const char *const layouts[] = {
+		"%s/lib/python" PYTHON_VERSION "/site-packages",
+		"%s/lib/python" PYTHON_VERSION "/dist-packages",
+		"%s/lib/python3/dist-packages",
+	};
+	char probe[PATH_MAX + 32];
+	size_t i;
+
+	for (i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+		if (snprintf(site, PATH_MAX, layouts[i], prefix) >= PATH_MAX)
+			return false;
+		(void)snprintf(probe, sizeof(probe), "%s/pyrunc/cli.py", site);
+		if (!access(probe, R_OK))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A virtual environment's python is a link to the real one; following it keeps pyvenv.cfg, and what it
+ * would have the interpreter do, out of the picture.
+ */
+static bool find_python(const char *prefix, char python[PATH_MAX])
+{
+	static const char name[] = "/python" PYTHON_VERSION;
+	const char *const places[] = { prefix, prefix, "/usr", "/usr/local" };
+	const char *const names[] = { name, "/python3", name, name };
+	char candidate[PATH_MAX + 32];
+	size_t i, len;
+
+	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		(void)snprintf(candidate, sizeof(candidate), "%s/bin%s", places[i], names[i]);
+		if (!realpath(candidate, python) || access(python, X_OK))
+			continue;
+		len = strlen(python);
+		if (len >= sizeof(name) && !strcmp(python + len - sizeof(name) + 1, name))
+			return true;
+	}
+	return false;
+}
+
+static int run_python(int argc, char **argv, char **envp)
+{
+	static char prefix[PATH_MAX], site[PATH_MAX], python[PATH_MAX];
+	static char *args[MAX_ARGUMENTS];
+	char *const fixed[] = { python, "-I", "-S", "-X", "utf8", "-c", CODE, site };
+	const int n = sizeof(fixed) / sizeof(fixed[0]);
+	ssize_t len = readlink("/proc/self/exe", prefix, sizeof(prefix) - 1);
+
+	if (len <= 0 || argc > MAX_ARGUMENTS - n - 1) {
+		(void)dprintf(STDERR_FILENO, "pyrunc: %s\n",
+			      len <= 0 ? "/proc/self/exe cannot be read" : "too many arguments");
+		return 1;
+	}
+	prefix[len] = '\0';
+	parent(prefix);
+	parent(prefix);
+	if (!find_site(prefix, site) || !find_python(prefix, python)) {
+		(void)dprintf(STDERR_FILENO,
+			      "pyrunc: the package pyrunc or its python" PYTHON_VERSION
+			      " was not found below %s\n",
+			      *prefix ? prefix : "/");
+		return 1;
+	}
+	memcpy(args, fixed, sizeof(fixed));
+	if (argc)
+		memcpy(args + n, argv, (size_t)argc * sizeof(*argv));
+	else
+		args[n] = "pyrunc";
+	(void)execve(python, args, envp);
+	(void)dprintf(STDERR_FILENO, "pyrunc: %s: %s\n", python, strerror(errno));
+	return 1;
+}
+
+/* --- argv --- */
+
+/* `--name VALUE`, `--name=VALUE`, with one dash or two: 1 taken, 0 another flag, -1 no value. */
+static int take_value(char ***at, const char *name, const char **ret)
+{
+	const char *flag = **at;
+	size_t len = strlen(name);
+
+	flag += flag[0] == '-' ? 1 + (flag[1] == '-') : 0;
+	if (flag == **at || strncmp(flag, name, len) || (flag[len] && flag[len] != '='))
+		return 0;
+	if (flag[len] == '=')
+		*ret = flag + len + 1;
+	else if (!(*ret = *++*at))
+		return -1;
+	++*at;
+	return 1;
+}
+
+static bool is_flag(const char *token, const char *name)
+{
+	return token[0] == '-' && !strcmp(token + 1 + (token[1] == '-'), name);
+}
+
+/* The flags before the verb; the ones that change nothing here are checked all the same. */
+static bool take_globals(char ***at, struct request *ret)
+{
+	const char *format = "text";
+
+	while (**at && ***at == '-') {
+		const char *token = **at;
+		int taken = take_value(at, "root", &ret->root);
+
+		if (!taken)
+			taken = take_value(at, "log-format", &format);
+		if (!taken)
+			taken = take_value(at, "log", &ret->log);
+		if (taken < 0)
+			return false;
+		if (taken)
+			continue;
+		if (!is_flag(token, "systemd-cgroup"))
+			return false;
+		++*at;
+	}
+	return !strcmp(format, "text") || !strcmp(format, "json");
+}
+
+static bool valid_id(const char *id)
+{
+	return id && *id && strlen(id) <= NAME_MAX && strcmp(id, ".") && strcmp(id, "..") &&
+	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-") ==
+		       strlen(id);
+}
+
+static bool take_verb(char **at, struct request *ret)
+{
+	bool kill_verb, delete_verb;
+
+	if (!*at)
+		return false;
+	ret->verb = *at++;
+	kill_verb = !strcmp(ret->verb, "kill");
+	delete_verb = !strcmp(ret->verb, "delete");
+	for (; *at; at++) {
+		if (delete_verb && (is_flag(*at, "force") || is_flag(*at, "f")))
+			ret->force = true;
+		else if (kill_verb && (is_flag(*at, "all") || is_flag(*at, "a")))
+			continue; /* means something for a stopped container only */
+		else if (**at == '-')
+			return false;
+		else if (!ret->id)
+			ret->id = *at;
+		else if (kill_verb && !ret->signal)
+			ret->signal = *at;
+		else
+			return false;
+	}
+	return valid_id(ret->id);
+}
+
+/* Root, and not only in a user namespace, where $XDG_RUNTIME_DIR may have a say. */
+static bool real_root(void)
+{
+	unsigned long inside, outside, count;
+	FILE *map;
+	bool whole;
+
+	if (geteuid())
+		return false;
+	map = fopen("/proc/self/uid_map", "re");
+	if (!map)
+		return false;
+	whole = fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3 && !inside && !outside &&
+		count == 4294967295;
+	(void)fclose(map);
+	return whole;
+}
+
+/* An absolute --root without dots; the default is cli.default_root()'s. */
+static bool settle_root(struct request *request)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (request->root)
+		return request->root[0] == '/' && request->root[strspn(request->root, "/")] &&
+		       !strstr(request->root, "/.");
+	request->root = "/run/pyrunc";
+	return !runtime || !*runtime ? !geteuid() : real_root();
+}
+
+/* Python opens the log before it does anything, so an empty one is there after a success. */
+static bool touch_log(const char *path)
+{
+	cleanup_fd int fd = -1;
+
+	if (!path || !*path)
+		return true;
+	fd = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
+	return fd >= 0;
+}
+
+static int run_native(char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct request *request);
+	} verbs[] = {
+		{ "start", verb_start },
+		{ "state", verb_state },
+		{ "kill", verb_kill },
+		{ "delete", verb_delete },
+	};
+	struct request request = { 0 };
+	const char *notify = getenv("NOTIFY_SOCKET");
+	size_t i;
+
+	if (!*argv || getenv("_PYRUNC_COMPLETE"))
+		return DECLINE;
+	argv++;
+	if (!take_globals(&argv, &request) || !take_verb(argv, &request) || !settle_root(&request))
+		return DECLINE;
+	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (!strcmp(request.verb, verbs[i].name)) {
+			if (verbs[i].run == verb_start && notify && *notify)
+				return DECLINE;
+			return touch_log(request.log) ? verbs[i].run(&request) : DECLINE;
+		}
+	return DECLINE;
+}
+
+/* A descriptor opened later must not become somebody's stdout. */
+static void fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+int main(int argc, char **argv, char **envp)
+{
+	const char *side = getenv("PYRUNC_FRONT");
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, before;
+	int status = DECLINE;
+
+	fill_stdio();
+	if (!side || strcmp(side, "python")) {
+		(void)sigaction(SIGPIPE, &ignore, &before);
+		status = run_native(argv);
+		(void)sigaction(SIGPIPE, &before, NULL);
+		if (status == DECLINE && side && !strcmp(side, "native"))
+			status = EXIT_DECLINED;
+	}
+	return status == DECLINE ? run_python(argc, argv, envp) : status;
+}
