@@ -128,7 +128,10 @@ def on_terminal(*calls, debug=False):
         log.setup("", "text", debug)
         for call in calls:
             call()
-        return os.read(ours, 4096).decode().replace("\r\n", "\n")
+        text = ""
+        while text.count("\n") < len(calls):
+            text += os.read(ours, 4096).decode().replace("\r\n", "\n")
+        return text
     finally:
         os.dup2(saved, 2)
         for fd in (ours, theirs, saved):
