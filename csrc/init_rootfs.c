@@ -50,7 +50,7 @@ static int make_parent_private(const char *rootfs)
 	}
 }
 
-/* Bind the rootfs onto itself. The clone's own descriptor is the root: no path is looked up again. */
+/* Bind the rootfs onto itself. The clone is the root: no path is looked up a second time. */
 static int bind_rootfs(const char *rootfs, struct failure *f)
 {
 	long err, fd;
