@@ -1,0 +1,157 @@
+"""Which cgroup hierarchies this host has, and where in them a container goes.
+
+May touch: /sys/fs/cgroup and /proc/self (reads only).
+OCI runtime-spec 1.3, config-linux.md "Cgroups Path".
+
+    "v2"      /sys/fs/cgroup is a cgroup2 mount
+    "hybrid"  v1, and a cgroup2 mount at /sys/fs/cgroup/unified: one more hierarchy, named ""
+    "v1"      otherwise
+"""
+
+import os
+
+from pyrunc import files
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ROOT = "/sys/fs/cgroup"
+# The order in which a process joins: cpuset has to be filled in, and devices has to exist.
+CONTROLLERS = (
+    "cpuset devices memory cpu cpuacct pids blkio hugetlb net_cls net_prio perf_event freezer rdma "
+    "name=systemd misc"
+).split()
+
+
+def mode() -> str:
+    """`v1`, `hybrid` or `v2`."""
+    # Every directory of a cgroup2 mount has this file, and nothing of v1 does.
+    if os.path.lexists(f"{ROOT}/cgroup.controllers"):
+        return "v2"
+    return "hybrid" if os.path.lexists(f"{ROOT}/unified/cgroup.controllers") else "v1"
+
+
+def paths(cgroups_path: str, id: str, systemd: bool = False) -> "dict[str, str]":
+    """The container's cgroup in every hierarchy, in the order to join. cgroups_path: the spec's."""
+    if systemd:
+        raise Error("the systemd cgroup driver is not supported yet")
+    inner = clean(cgroups_path or id)
+    if mode() == "v2":
+        if inner.startswith("/"):
+            return {"": below(ROOT, inner)}
+        # Not below our own cgroup: that has a process, us, so it cannot have children with limits.
+        own = next((path for names, path in _own() if not names), "/")
+        return {"": below(ROOT, f"{own.rpartition('/')[0]}/{inner}")}
+    found: "dict[str, str]" = {}
+    for hierarchy in hierarchies():
+        base = hierarchy["mount"]
+        if not inner.startswith("/"):
+            base = _own_directory(base, hierarchy["root"], hierarchy["path"])
+        for name in hierarchy["subsystems"]:
+            found[name] = below(base, inner)
+    if "devices" not in found:
+        raise Error("mountpoint for devices not found")
+    order = [*CONTROLLERS, *(name for name in found if name and name not in CONTROLLERS), ""]
+    return {name: found[name] for name in order if name in found}
+
+
+def clean(path: str) -> str:
+    """A lexically clean path; `..` at the front of a relative one is dropped."""
+    parts: "list[str]" = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+def below(base: str, path: str) -> str:
+    """base and a clean path, joined."""
+    return f"{base}/{path.strip('/')}".rstrip("/")
+
+
+def hierarchies() -> "list[dict[str, Any]]":
+    """The mounted v1 hierarchies, and the unified one of a hybrid host (subsystems [""]).
+
+    Each is {"mount", "root", "path", "subsystems", "dest"}: mountpoint, the cgroup found there (""
+    if that was not looked up), our own cgroup, what it controls, its name in a container.
+    """
+    found = []
+    table: "dict[str, tuple[str, str]] | None" = None
+    top = _device(ROOT)
+    for names, path in _own():
+        if not names:
+            if mode() == "hybrid":
+                found.append(_hierarchy(f"{ROOT}/unified", "", path, [""]))
+            continue
+        # Where everybody mounts it.  The mount table grows with every container: the last resort.
+        mount, root = f"{ROOT}/{names.removeprefix('name=')}", ""
+        if _device(mount) in (top, None):
+            if table is None:
+                table = _mounted()
+            if names not in table:
+                continue
+            mount, root = table[names]
+        found.append(_hierarchy(mount, root, path, names.split(",")))
+    return found
+
+
+def _hierarchy(mount: str, root: str, path: str, names: "list[str]") -> "dict[str, Any]":
+    dest = mount.rpartition("/")[2]
+    return {"mount": mount, "root": root, "path": path, "subsystems": names, "dest": dest}
+
+
+def _own() -> "list[tuple[str, str]]":
+    """(subsystems, our cgroup) of each line of /proc/self/cgroup; subsystems is "" for v2."""
+    text = os.fsdecode(files.read("/proc/self/cgroup"))
+    rows = (line.split(":", 2) for line in text.splitlines())
+    return [(row[1], row[2]) for row in rows if len(row) == 3]
+
+
+def _device(path: str) -> "int | None":
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return None
+
+
+def _own_directory(mount: str, root: str, path: str) -> str:
+    """The directory of our own cgroup `path`.
+
+    In a container without a cgroup namespace the mountpoint is not the hierarchy's root but the
+    cgroup `root`, while /proc/self/cgroup still tells the path from the hierarchy's root.
+    """
+    if path == "/":
+        return mount
+    if not root:
+        if os.path.isdir(mount + path):
+            return mount + path
+        root = next((root for place, root in _mounted().values() if place == mount), "/")
+    if path == root or path.startswith(root.rstrip("/") + "/"):
+        path = path[len(root.rstrip("/")) :]
+    return below(mount, path)
+
+
+def _mounted() -> "dict[str, tuple[str, str]]":
+    """subsystems as /proc/self/cgroup spells them -> (mountpoint, its cgroup)."""
+    table: "dict[str, tuple[str, str]]" = {}
+    known = {frozenset(names.split(",")): names for names, _ in _own() if names}
+    for line in os.fsdecode(files.read("/proc/self/mountinfo")).splitlines():
+        fields = line.split(" ")
+        rest = fields[fields.index("-") + 1 :]
+        if rest[0] != "cgroup":
+            continue
+        options = frozenset(rest[2].split(","))
+        for wanted, names in known.items():
+            if wanted <= options:
+                table.setdefault(names, (unescape(fields[4]), unescape(fields[3])))
+    return table
+
+
+def unescape(field: str) -> str:
+    """A path out of mountinfo, where white space and backslashes are octal."""
+    head, *parts = field.split("\\")
+    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts)

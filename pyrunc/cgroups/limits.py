@@ -1,0 +1,171 @@
+"""linux.resources: what to refuse and to ignore, and values for files of either version.
+
+May touch: what limits_v1.py, limits_v2.py and devices.py write; reads usage.
+OCI runtime-spec 1.3, config-linux.md "Control groups"; the kernel's admin-guide/cgroup-v1, -v2.
+
+Absent is not written, and neither is a 0 where that is no limit (memory, cpu.shares...).  What v2
+has no file for is ignored, because engines send it anyway; validate() tells which.
+"""
+
+from pyrunc import files
+from pyrunc.cgroups.fs import read
+from pyrunc.errors import Error
+from pyrunc.log import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def validate(resources: "dict[str, Any]", mode: str) -> "list[str]":
+    """Refuse what cannot be converted. Returns warnings about what is ignored."""
+    memory = resources.get("memory") or {}
+    ignored = []
+    if memory.get("kernel") or memory.get("kernelTCP"):
+        ignored.append("memory.kernel")
+    if mode != "v2":
+        if resources.get("unified"):
+            raise Error("invalid configuration: cannot use unified on cgroup v1")
+    else:
+        swap_of(memory)
+        for key in resources.get("unified") or {}:
+            check_name(key)
+        if memory.get("swappiness"):
+            ignored.append("memory.swappiness")
+        if memory.get("disableOOMKiller"):
+            ignored.append("memory.disableOOMKiller")
+        network = resources.get("network") or {}
+        if network.get("classID") or network.get("priorities"):
+            ignored.append("network")
+    return [f"linux.resources.{name} is ignored" for name in ignored]
+
+
+def apply(
+    paths: "dict[str, str]",
+    resources: "dict[str, Any]",
+    mode: str,
+    *,
+    device_paths: "tuple[str, ...]" = (),
+    devices: bool = True,
+    rootless: bool = False,
+) -> None:
+    """Set linux.resources. devices: false leaves access to devices as it is."""
+    rules = None
+    if devices:
+        from pyrunc.cgroups.devices import configured
+
+        rules = configured(resources.get("devices") or [], device_paths)
+    if mode == "v2":
+        from pyrunc.cgroups import limits_v2
+
+        if "" in paths:  # a rootless container without limits may have no cgroup of its own
+            limits_v2.apply(paths[""], resources, rules, rootless)
+    else:
+        from pyrunc.cgroups import limits_v1
+
+        limits_v1.apply(paths, resources, rules, rootless)
+
+
+def in_user_namespace() -> bool:
+    """Are we in one, so that the kernel may refuse what only the host's root can do?"""
+    try:
+        row = files.read("/proc/self/uid_map").split(b"\n", 1)[0].split()
+    except OSError:
+        return False  # no user namespaces in this kernel
+    return row != [b"0", b"0", b"4294967295"]
+
+
+# --- values, v1 and v2 ---
+
+THROTTLE = {
+    "throttleReadBpsDevice": "read_bps_device",
+    "throttleWriteBpsDevice": "write_bps_device",
+    "throttleReadIOPSDevice": "read_iops_device",
+    "throttleWriteIOPSDevice": "write_iops_device",
+}
+
+
+def blkio_lines(block: "dict[str, Any]") -> "list[tuple[str, str, str]]":
+    """blockIO as (prefix, file, line) of v1."""
+    lines = []
+    if block.get("weight"):
+        lines.append(("blkio.", "weight", str(block["weight"])))
+    if block.get("leafWeight"):
+        lines.append(("blkio.", "leaf_weight", str(block["leafWeight"])))
+    for entry in block.get("weightDevice") or ():
+        device = f"{entry.get('major', 0)}:{entry.get('minor', 0)}"
+        if entry.get("weight"):
+            lines.append(("blkio.", "weight_device", f"{device} {entry['weight']}"))
+        if entry.get("leafWeight"):
+            lines.append(("blkio.", "leaf_weight_device", f"{device} {entry['leafWeight']}"))
+    for key, file in THROTTLE.items():
+        for entry in block.get(key) or ():
+            device = f"{entry.get('major', 0)}:{entry.get('minor', 0)}"
+            lines.append(("blkio.throttle.", file, f"{device} {entry.get('rate', 0)}"))
+    return lines
+
+
+def rdma_lines(resources: "dict[str, Any]") -> "list[str]":
+    """rdma.max, the same on v1 and v2."""
+    lines = []
+    for device, limit in (resources.get("rdma") or {}).items():
+        text = device
+        if limit.get("hcaHandles") is not None:
+            text += f" hca_handle={limit['hcaHandles']}"
+        if limit.get("hcaObjects") is not None:
+            text += f" hca_object={limit['hcaObjects']}"
+        lines.append(text)
+    return lines
+
+
+def pids_max(limit: int) -> str:
+    """The kernel has no limit of 0; the container's own process would be above it anyway."""
+    return "max" if limit < 0 else str(limit or 1)
+
+
+def swap_of(memory: "dict[str, Any]") -> "str | None":
+    """memory.swap counts memory and swap together, v2 swap alone; None: leave as it is."""
+    limit = memory.get("limit") or 0
+    both = memory.get("swap") or 0
+    if limit == -1 and not both:
+        return "max"
+    if not both:
+        return None
+    if both == -1:
+        return "max"
+    if limit == -1:
+        return str(both)
+    if limit == 0:
+        raise Error("unable to set swap limit without memory limit")
+    if limit < -1:
+        raise Error(f"invalid memory value: {limit}")
+    if both < limit:
+        raise Error("memory+swap limit should be >= memory limit")
+    return str(both - limit)
+
+
+def check_usage(memory: "dict[str, Any]", folder: str, current: str, other: str) -> None:
+    """memory.checkBeforeUpdate: a limit below what is in use would only make the kernel kill."""
+    if not memory.get("checkBeforeUpdate"):
+        return
+    usage = int(read(folder, current) or 0)
+    limit = memory.get("limit") or 0
+    both = memory.get("swap") or 0
+    if both > 0:
+        swap = int(read(folder, other) or 0)
+        total = swap if other.startswith("memory.memsw") else usage + swap
+        if both <= total:
+            raise Error(f"rejecting memory+swap limit {both} <= usage {total}")
+    if 0 < limit <= usage:
+        raise Error(f"rejecting memory limit {limit} <= usage {usage}")
+
+
+def check_name(name: str) -> None:
+    if "/" in name:
+        raise Error(f"unified resource {quote(name)} must be a file name (no slashes)")
+
+
+def check_page(size: str) -> None:
+    """A huge page size is a part of a file's name."""
+    if "/" in size:
+        raise Error(f"invalid huge page size {quote(size)}")

@@ -1,0 +1,122 @@
+"""Facts about this machine, for the pure code that makes plans (reads /proc and /sys only).
+
+facts() returns a plain dict of what it is asked for, because most containers need little of it:
+
+    cgroup_mode      "v1", "hybrid" or "v2"
+    cgroup_mounts    the v1 hierarchies: {"mount", "root", "path", "subsystems", "dest"} each
+    last_cap         the highest capability this kernel knows
+    kcore            has it /proc/kcore?
+    selinux          is SELinux enabled?
+    apparmor         is AppArmor enabled?
+    procfs           where procfs is mounted
+    proc_mounts      where procfs and sysfs are mounted whole
+"""
+
+import os
+
+from pyrunc import files
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# linux.namespaces[].type -> file in /proc/PID/ns
+NAMESPACE_FILES = {"network": "net", "mount": "mnt"}
+
+
+def facts(*names: str) -> "dict[str, Any]":
+    """The named facts."""
+    return {name: _FACTS[name]() for name in names}
+
+
+def cgroup_mode() -> str:
+    """`v1`, `hybrid` or `v2`."""
+    from pyrunc.cgroups import hierarchies
+
+    return hierarchies.mode()
+
+
+def cgroup_mounts() -> "list[dict[str, Any]]":
+    """The v1 hierarchies a container may be shown; none on v2."""
+    from pyrunc.cgroups import hierarchies
+
+    if hierarchies.mode() == "v2":
+        return []
+    return [entry for entry in hierarchies.hierarchies() if entry["subsystems"] != [""]]
+
+
+def last_cap() -> int:
+    """The highest capability this kernel knows."""
+    return int(files.read("/proc/sys/kernel/cap_last_cap"))
+
+
+def kcore() -> bool:
+    """Not every kernel has /proc/kcore."""
+    return os.path.lexists("/proc/kcore")
+
+
+def selinux() -> bool:
+    """SELinux is enabled where its file system is, and processes have a context of a policy."""
+    if not os.path.lexists("/sys/fs/selinux/enforce"):
+        return False
+    try:
+        return files.read("/proc/self/attr/current").rstrip(b"\0\n") != b"kernel"
+    except OSError:
+        return False
+
+
+def apparmor() -> bool:
+    """AppArmor is enabled."""
+    try:
+        enabled = files.read("/sys/module/apparmor/parameters/enabled").startswith(b"Y")
+    except OSError:
+        return False
+    return enabled and os.path.isdir("/sys/kernel/security/apparmor")
+
+
+def procfs() -> "list[str]":
+    """Where procfs is mounted whole."""
+    return [place for kind, place in _whole_mounts() if kind == "proc"]
+
+
+def proc_mounts() -> "list[str]":
+    """Where procfs and sysfs are mounted whole."""
+    return [place for kind, place in _whole_mounts() if kind in ("proc", "sysfs")]
+
+
+def _whole_mounts() -> "list[tuple[str, str]]":
+    """(file system, mountpoint) of the mounts that show a file system from its root."""
+    from pyrunc.cgroups.hierarchies import unescape
+
+    found = []
+    for row in os.fsdecode(files.read("/proc/self/mountinfo")).splitlines():
+        fields = row.split(" ")
+        if fields[3] == "/":
+            found.append((fields[fields.index("-") + 1], unescape(fields[4])))
+    return found
+
+
+_FACTS = {
+    "cgroup_mode": cgroup_mode,
+    "cgroup_mounts": cgroup_mounts,
+    "last_cap": last_cap,
+    "kcore": kcore,
+    "selinux": selinux,
+    "apparmor": apparmor,
+    "procfs": procfs,
+    "proc_mounts": proc_mounts,
+}
+
+
+def same_namespace(path: str, type: str) -> bool:
+    """Is the namespace at `path` the one we are in? type: as in linux.namespaces."""
+    own = f"/proc/self/ns/{NAMESPACE_FILES.get(type, type)}"
+    try:
+        there = os.stat(path)
+    except OSError as err:
+        raise Error.os("stat", path, err) from err
+    try:
+        return os.path.samestat(there, os.stat(own))
+    except OSError:
+        return False  # this kernel has no namespaces of that type
