@@ -5,4 +5,5 @@ import sys
 from pyrunc.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["pyrunc", *sys.argv[1:]]))
+    sys.argv[:1] = ["-m", "pyrunc"]
+    main()

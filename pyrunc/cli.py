@@ -19,6 +19,7 @@ from pyrunc.errors import Error, UsageError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
 # What strconv.ParseBool takes.
@@ -67,9 +68,8 @@ def _guarded(argv: "list[str]") -> int:
 
 def _dispatch(argv: "list[str]", opts: "dict[str, Any]") -> "int | None":
     if "_PYRUNC_COMPLETE" in os.environ:
-        from pyrunc import help
-
-        return help.complete(argv[0], default_root)
+        status: int = _help().complete(argv[0], default_root)
+        return status
     try:
         command = parse(argv, opts)
     except UsageError as err:
@@ -201,23 +201,30 @@ def _run(command: Command, opts: "dict[str, Any]") -> "int | None":
     return status
 
 
-def _show_help(opts: "dict[str, Any]", verb: "str | None" = None) -> None:
-    from pyrunc import help
+def _help() -> "ModuleType":
+    """The module help; it needs click, which may live in another directory than pyrunc does."""
+    try:
+        from pyrunc import help
+    except ImportError:
+        import site
 
+        sys.path += [path for path in site.getsitepackages() if path not in sys.path]
+        from pyrunc import help
+    return help
+
+
+def _show_help(opts: "dict[str, Any]", verb: "str | None" = None) -> None:
     if verb is not None:
         _check_verb(verb)
-    print(help.text(opts["program"], verb, version_lines()), end="")
+    print(_help().text(opts["program"], verb, version_lines()), end="")
 
 
 def _explain(program: str, err: UsageError) -> None:
-    """Usage goes to stdout, as runc's does; a reader that went away changes nothing."""
-    from pyrunc import help
-
+    """Usage goes to stdout, as runc's does.  err is told in any case, so this must not fail."""
     try:
-        print(help.usage(program, err, version_lines()), end="", flush=True)
-    except OSError:
-        # What stdout still holds would be tried again, and complained about, at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+        print(_help().usage(program, err, version_lines()), end="", flush=True)
+    except (ImportError, OSError):
+        pass  # No click, or a reader that went away; the log has the sentence.
 
 
 def _check_count(command: Command, opts: "dict[str, Any]") -> None:

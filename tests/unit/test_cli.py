@@ -385,10 +385,11 @@ def test_the_version(capfd):
 # Nothing escapes as a traceback.
 
 
-def child(code, *argv, **options):
+def child(code, *argv, python=(), **options):
     """The launcher's command line, with code run before main()."""
     program = f"import sys; sys.path.insert(0, {SITE!r})\n{code}\nfrom pyrunc.cli import main\n"
-    command = [sys.executable, "-X", "utf8", "-c", program + "sys.exit(main())", "pyrunc", *argv]
+    code = program + "sys.exit(main())"
+    command = [sys.executable, *python, "-X", "utf8", "-c", code, "pyrunc", *argv]
     return subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -421,6 +422,28 @@ def test_a_verb_that_cannot_be_imported_is_one_line_too():
     done = child("sys.modules['pyrunc.commands.features'] = None", "features")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_usage_error_is_told_without_click_too():
+    done = child("sys.modules['click'] = None", "kill", "--bogus")
+    assert done.returncode == 1
+    assert message(done.stderr) == "flag provided but not defined: -bogus"
+
+
+def test_click_may_live_in_another_site_directory():
+    click = pytest.importorskip("click")
+    folder = os.path.dirname(os.path.dirname(click.__file__))
+    code = f"import site; site.getsitepackages = lambda: [{folder!r}]"
+    done = child(code, "kill", "--help", python=["-I", "-S"], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("NAME:\n   pyrunc kill")
+
+
+def test_python_m_is_a_launcher_too():
+    command = [sys.executable, "-m", "pyrunc", "kill"]
+    done = subprocess.run(command, check=False, cwd=SITE, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert message(done.stderr) == 'pyrunc: "kill" requires a minimum of 1 argument(s)'
 
 
 def test_an_interrupt_is_no_traceback():
