@@ -16,16 +16,19 @@
 #include <stdint.h>
 #include <unistd.h>
 
-enum { DONE = 0, DECLINE = -1 };
+enum {
+	DONE = 0,
+	DECLINE = -1
+};
 
-#define MAX_PATHS 32		/* cgroup hierarchies of one container */
+#define MAX_PATHS  32 /* cgroup hierarchies of one container */
 #define MAX_LABELS 512
 
 /* What argv asked for.  Strings belong to argv. */
 struct request {
 	const char *root, *verb, *id, *log;
-	const char *signal;	/* kill: as typed; NULL: SIGTERM */
-	bool force;		/* delete */
+	const char *signal; /* kill: as typed; NULL: SIGTERM */
+	bool force;         /* delete */
 };
 
 /* A string of the record: JSON text without its quotes, escapes as they are. */
@@ -41,8 +44,8 @@ struct record {
 	bool simple;
 	struct text labels[MAX_LABELS];
 	unsigned int n_labels;
-	struct text names[MAX_PATHS];	/* cgroup hierarchy: "" is v2 */
-	char *paths[MAX_PATHS];		/* its directory */
+	struct text names[MAX_PATHS]; /* cgroup hierarchy: "" is v2 */
+	char *paths[MAX_PATHS];       /* its directory */
 	unsigned int n_paths;
 };
 

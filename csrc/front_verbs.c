@@ -26,11 +26,16 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define SPEC_VERSION "1.3.0"		 /* container.SPEC_VERSION */
-#define INIT_EXE "/memfd:pyrunc-init" /* container.INIT_EXE */
-#define PATIENCE_MS 10000		 /* container.PATIENCE */
+#define SPEC_VERSION "1.3.0"              /* container.SPEC_VERSION */
+#define INIT_EXE     "/memfd:pyrunc-init" /* container.INIT_EXE */
+#define PATIENCE_MS  10000                /* container.PATIENCE */
 
-enum status { UNSURE, STOPPED, CREATED, RUNNING };
+enum status {
+	UNSURE,
+	STOPPED,
+	CREATED,
+	RUNNING
+};
 
 static int open_directory(const struct request *request, char path[PATH_MAX])
 {
@@ -226,7 +231,8 @@ static int compare(const void *a, const void *b)
 }
 
 /* Labels are `key=value`; returns the number of annotations, or -1. */
-static int split_labels(const struct record *record, struct annotation *ret, struct text *ret_bundle)
+static int split_labels(const struct record *record, struct annotation *ret,
+			struct text *ret_bundle)
 {
 	bool found = false;
 	unsigned int i;
@@ -280,7 +286,7 @@ static int print(const struct output *out)
 
 int verb_state(const struct request *request)
 {
-	static const char *const names[] = { "", "stopped", "created", "running" };
+	static const char *const names[] = {"", "stopped", "created", "running"};
 	static struct record record;
 	static struct output out;
 	static struct annotation annotations[MAX_LABELS];
@@ -300,7 +306,8 @@ int verb_state(const struct request *request)
 	status.len = strlen(names[now]);
 	(void)snprintf(number, sizeof(number), "  \"pid\": %llu,\n",
 		       now == STOPPED ? 0ULL : (unsigned long long)record.pid);
-	put_string(&out, "{\n  \"ociVersion\": \"" SPEC_VERSION "\",\n  \"id\": ", &record.id, ",\n");
+	put_string(&out, "{\n  \"ociVersion\": \"" SPEC_VERSION "\",\n  \"id\": ", &record.id,
+		   ",\n");
 	put(&out, number, strlen(number));
 	put_string(&out, "  \"status\": ", &status, ",\n");
 	put_string(&out, "  \"bundle\": ", &bundle, ",\n");
@@ -324,9 +331,9 @@ static int parse_signal(const char *text)
 		const char *name;
 		int number;
 	} known[] = {
-		{ "HUP", SIGHUP },   { "INT", SIGINT },	  { "QUIT", SIGQUIT }, { "ABRT", SIGABRT },
-		{ "KILL", SIGKILL }, { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 }, { "TERM", SIGTERM },
-		{ "CONT", SIGCONT }, { "STOP", SIGSTOP }, { "WINCH", SIGWINCH },
+		{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},   {"ABRT", SIGABRT},
+		{"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2},   {"TERM", SIGTERM},
+		{"CONT", SIGCONT}, {"STOP", SIGSTOP}, {"WINCH", SIGWINCH},
 	};
 	size_t i;
 
@@ -368,7 +375,7 @@ int verb_kill(const struct request *request)
 static bool kill_init(const struct record *record)
 {
 	cleanup_fd int pidfd = open_init(record);
-	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
+	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
 
 	if (pidfd < 0)
 		return alive(record) == 0;
@@ -383,7 +390,7 @@ static bool kill_init(const struct record *record)
  */
 static bool remove_cgroup(const char *path)
 {
-	struct timespec pause = { 0, 100000 };
+	struct timespec pause = {0, 100000};
 	struct stat st;
 	int i;
 

@@ -22,15 +22,16 @@ from pyrunc.cgroups import fs
 from pyrunc.commands import SPEC_VERSION
 from pyrunc.errors import Error
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 STATE = "state.json"
 INTENT = "intent.json"
 FIFO = "exec.fifo"
 INIT_EXE = "/memfd:pyrunc-init"  # core.c names the sealed copy of init so
 
 PATIENCE = 10.0  # seconds to wait for a lock
-
-
-# --- the directory and its lock ---
 
 
 def check_id(id: str) -> None:
@@ -90,10 +91,7 @@ def _lock(path: str, id: str, mode: int) -> "int | None":
         time.sleep(0.02)  # flock(2) has no timeout of its own
 
 
-# --- the record ---
-
-
-def load(root: str, id: str) -> "dict[str, object]":
+def load(root: str, id: str) -> "dict[str, Any]":
     """The record of a container that was created completely."""
     path = f"{directory(root, id)}/{STATE}"
     try:
@@ -108,7 +106,7 @@ def load(root: str, id: str) -> "dict[str, object]":
     return record
 
 
-def _decode(data: bytes) -> "dict[str, object] | None":
+def _decode(data: bytes) -> "dict[str, Any] | None":
     try:
         record = jsonio.loads(data)
     except Error:
@@ -118,25 +116,25 @@ def _decode(data: bytes) -> "dict[str, object] | None":
     return record
 
 
-def write_intent(root: str, id: str, record: "dict[str, object]") -> None:
+def write_intent(root: str, id: str, record: "dict[str, Any]") -> None:
     """Write down what is about to be made, before making it."""
     _write(f"{root}/{id}/{INTENT}", record)
 
 
-def write_record(root: str, id: str, record: "dict[str, object]") -> None:
+def write_record(root: str, id: str, record: "dict[str, Any]") -> None:
     """Write the record; from here on the container exists."""
     _write(f"{root}/{id}/{STATE}", record)
     files.unlink(f"{root}/{id}/{INTENT}")
 
 
-def _write(path: str, record: "dict[str, object]") -> None:
+def _write(path: str, record: "dict[str, Any]") -> None:
     try:
         files.replace(path, jsonio.dumps(record), 0o600)
     except OSError as err:
         raise Error.os("open", path, err) from err
 
 
-def labels(record: "dict[str, object]") -> "tuple[str, dict[str, str]]":
+def labels(record: "dict[str, Any]") -> "tuple[str, dict[str, str]]":
     """(bundle, annotations), which the record keeps as one list of `key=value`."""
     bundle, annotations = "", {}
     for label in record["config"].get("labels") or []:
@@ -148,7 +146,7 @@ def labels(record: "dict[str, object]") -> "tuple[str, dict[str, str]]":
     return bundle, annotations
 
 
-def hook_state(record: "dict[str, object]", status: str, pid: int = 0) -> str:
+def hook_state(record: "dict[str, Any]", status: str, pid: int = 0) -> str:
     """The state document a hook reads (pid 0: left out)."""
     bundle, annotations = labels(record)
     state = {"ociVersion": SPEC_VERSION, "id": record["id"], "status": status}
@@ -160,21 +158,18 @@ def hook_state(record: "dict[str, object]", status: str, pid: int = 0) -> str:
     return jsonio.dumps(state)
 
 
-def _hooks(record: "dict[str, object]", kind: str) -> "list[dict[str, object]]":
+def _hooks(record: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
     return ((record.get("pyrunc") or {}).get("hooks") or {}).get(kind) or []
 
 
-# --- status ---
-
-
-def status(root: str, record: "dict[str, object]") -> str:
+def status(root: str, record: "dict[str, Any]") -> str:
     """`paused`, `stopped`, `created` or `running`, as it is at this moment."""
     if fs.frozen(record.get("cgroup_paths") or {}):
         return "paused"
     return unpaused_status(root, record)
 
 
-def unpaused_status(root: str, record: "dict[str, object]") -> str:
+def unpaused_status(root: str, record: "dict[str, Any]") -> str:
     """The status it has, or would have if it were not paused."""
     pid = record["init_process_pid"]
     if not procfs.alive(pid, record["init_process_start"]):
@@ -187,7 +182,7 @@ def unpaused_status(root: str, record: "dict[str, object]") -> str:
     return "running"
 
 
-def state(root: str, record: "dict[str, object]") -> "dict[str, object]":
+def state(root: str, record: "dict[str, Any]") -> "dict[str, Any]":
     """The state document of `state` and `list`, its keys in the order they are printed."""
     now = status(root, record)
     bundle, annotations = labels(record)
@@ -231,7 +226,7 @@ def start(root: str, id: str) -> None:
         os.close(fd)
 
 
-def release(root: str, record: "dict[str, object]") -> None:
+def release(root: str, record: "dict[str, Any]") -> None:
     """Send init the byte it waits for; if hooks depend on it, wait until it has exec'ed."""
     path = f"{root}/{record['id']}/{FIFO}"
     try:
@@ -254,7 +249,7 @@ def release(root: str, record: "dict[str, object]") -> None:
         os.close(fifo)
 
 
-def poststart(record: "dict[str, object]") -> None:
+def poststart(record: "dict[str, Any]") -> None:
     """Run the poststart hooks; after a failure the container has to go (spec 1.3, lifecycle 9)."""
     todo = _hooks(record, "poststart")
     if todo:
@@ -263,7 +258,7 @@ def poststart(record: "dict[str, object]") -> None:
         hooks.run("poststart", todo, hook_state(record, "running", record["init_process_pid"]))
 
 
-def signal(root: str, record: "dict[str, object]", number: int, leftovers: bool = False) -> None:
+def signal(root: str, record: "dict[str, Any]", number: int, leftovers: bool = False) -> None:
     """Send a signal to the container's process; SIGKILL reaches what shares its cgroup, too.
 
     leftovers: a container that has stopped is no error; what remains in its cgroup is killed.
@@ -315,7 +310,7 @@ def delete(root: str, id: str, force: bool = False) -> None:
             os.close(fd)
 
 
-def destroy(root: str, record: "dict[str, object]", force: bool = False) -> None:
+def destroy(root: str, record: "dict[str, Any]", force: bool = False) -> None:
     """Remove what `create` made, then run the poststop hooks.  The caller holds the lock."""
     from pyrunc import processes
 
@@ -351,7 +346,7 @@ def remove_directory(path: str) -> None:
         raise Error.os("remove", err.filename or path, err) from err
 
 
-def poststop(record: "dict[str, object]") -> None:
+def poststop(record: "dict[str, Any]") -> None:
     """Run the poststop hooks; a failing one is a warning and the others still run (spec 1.3)."""
     todo = _hooks(record, "poststop")
     if not todo:
@@ -365,7 +360,7 @@ def poststop(record: "dict[str, object]") -> None:
             log.warning(f"error running poststop hook #{index}: {failure}")
 
 
-def _intent(path: str) -> "dict[str, object] | None":
+def _intent(path: str) -> "dict[str, Any] | None":
     try:
         return _decode(files.read(f"{path}/{INTENT}"))
     except OSError:

@@ -18,7 +18,7 @@ def read(path: "str | bytes", dir_fd: "int | None" = None) -> bytes:
 
 def read_fd(fd: int) -> bytes:
     """All that is left to read of a descriptor."""
-    parts = []
+    parts: "list[bytes]" = []
     while True:
         part = os.read(fd, 65536)
         if not part:

@@ -13,10 +13,14 @@ import select
 from pyrunc import files, signals
 from pyrunc.errors import Error, strerror
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 TAIL = 8192  # bytes of each output stream that an error repeats
 
 
-def run(name: str, hooks: "list[dict[str, object]]", state: str) -> None:
+def run(name: str, hooks: "list[dict[str, Any]]", state: str) -> None:
     """Run every hook of one kind in order; the first failure is an Error and ends the list."""
     for index, hook in enumerate(hooks):
         failure = run_one(hook, state)
@@ -24,7 +28,7 @@ def run(name: str, hooks: "list[dict[str, object]]", state: str) -> None:
             raise Error(f"error running {name} hook #{index}: {failure}")
 
 
-def run_one(hook: "dict[str, object]", state: str) -> str:
+def run_one(hook: "dict[str, Any]", state: str) -> str:
     """Run one hook with the state document on its stdin. Returns why it failed, or nothing."""
     fds = [os.memfd_create(f"pyrunc-hook-{n}", os.MFD_CLOEXEC) for n in ("in", "out", "err")]
     try:
@@ -45,7 +49,7 @@ def run_one(hook: "dict[str, object]", state: str) -> str:
             os.close(fd)
 
 
-def _spawn(hook: "dict[str, object]", fds: list[int]) -> int:
+def _spawn(hook: "dict[str, Any]", fds: list[int]) -> int:
     """Start the hook: `path` is the file, `args` its argv as it stands, no PATH search."""
     path = hook["path"]
     env = hook.get("env")
@@ -75,7 +79,7 @@ def _inherited() -> "list[str]":
 
 def _environment(env: "list[str]") -> "dict[str, str]":
     """posix_spawn takes a mapping. Entries without a name mean nothing to any program."""
-    result = {}
+    result: "dict[str, str]" = {}
     for entry in env:
         key, equals, value = entry.partition("=")
         if key and equals:

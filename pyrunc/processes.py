@@ -11,17 +11,21 @@ from pyrunc import procfs, signals
 from pyrunc.cgroups import fs
 from pyrunc.errors import Error, strerror
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 KILL = signals.KILL
 PATIENCE = 10.0  # seconds until a killed process has to be gone
 
 
-def private_pid(record: "dict[str, object]") -> bool:
+def private_pid(record: "dict[str, Any]") -> bool:
     """Has it a pid namespace of its own?  Then everything in it dies with its first process."""
     spaces = record["config"].get("namespaces") or []
     return any(space.get("type") == "NEWPID" and not space.get("path") for space in spaces)
 
 
-def send(record: "dict[str, object]", number: int) -> None:
+def send(record: "dict[str, Any]", number: int) -> None:
     """Signal init and nothing else, whoever may have got its number since."""
     try:
         pidfd = procfs.pidfd(record["init_process_pid"], record["init_process_start"])
@@ -45,7 +49,7 @@ def kill_all(paths: "dict[str, str]", number: int) -> None:
         raise Error(f"unable to kill all processes: {err.message}") from err
 
 
-def kill(record: "dict[str, object]") -> None:
+def kill(record: "dict[str, Any]") -> None:
     """SIGKILL the container and wait until its first process is gone."""
     paths = record.get("cgroup_paths") or {}
     pid, start_time = record["init_process_pid"], record["init_process_start"]

@@ -105,7 +105,7 @@ def send(pidfd: int, number: int) -> None:
     if not 0 <= number <= RTMAX:
         raise OSError(22, "Invalid argument")
     try:
-        from _signal import pidfd_send_signal
+        from _signal import pidfd_send_signal  # type: ignore[import-not-found]
     except ImportError:  # the private module of another Python
         from signal import pidfd_send_signal
     pidfd_send_signal(pidfd, number)

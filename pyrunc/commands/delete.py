@@ -2,6 +2,10 @@
 
 from pyrunc.commands import Command, Option
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command(
     "delete",
     "delete any resources held by the container, often used with detached ones",
@@ -9,7 +13,7 @@ COMMAND = Command(
 )
 
 
-def run(opts: dict) -> None:
+def run(opts: "dict[str, Any]") -> None:
     """Delete the container opts["args"][0]."""
     from pyrunc import container
 

@@ -2,6 +2,10 @@
 
 from pyrunc.commands import Command, Option
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command(
     "kill",
     "send a signal (default: SIGTERM) to the container's init process",
@@ -13,7 +17,7 @@ COMMAND = Command(
 )
 
 
-def run(opts: dict) -> None:
+def run(opts: "dict[str, Any]") -> None:
     """Signal the container opts["args"][0]."""
     from pyrunc import container, signals
 

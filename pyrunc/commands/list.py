@@ -4,6 +4,10 @@ import os
 
 from pyrunc.commands import Command, Option
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command(
     "list",
     "list the containers started with the given root",
@@ -25,7 +29,7 @@ COMMAND = Command(
 HEADER = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
-def run(opts: dict) -> None:
+def run(opts: "dict[str, Any]") -> None:
     """Print what is there; a container that cannot be read is named on stderr and skipped."""
     from pyrunc import files, jsonio
     from pyrunc.errors import Error
@@ -42,7 +46,7 @@ def run(opts: dict) -> None:
     files.write_all(1, os.fsencode(text))
 
 
-def collect(root: str, root_given: bool) -> "list[dict[str, object]]":
+def collect(root: str, root_given: bool) -> "list[dict[str, Any]]":
     """The state documents, with their owners, in the order of their names."""
     from pyrunc import container
     from pyrunc.errors import Error
@@ -84,7 +88,7 @@ def owner(uid: int) -> str:
         return f"#{uid}"
 
 
-def table(states: "list[dict[str, object]]") -> str:
+def table(states: "list[dict[str, Any]]") -> str:
     """Columns at least 12 wide and 3 apart; the last one is not padded."""
     keys = ("id", "pid", "status", "bundle", "created", "owner")
     rows = [HEADER, *(tuple(str(state[key]) for key in keys) for state in states)]

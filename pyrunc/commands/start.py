@@ -2,10 +2,14 @@
 
 from pyrunc.commands import Command
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command("start", "execute the user defined process in a created container")
 
 
-def run(opts: dict) -> None:
+def run(opts: "dict[str, Any]") -> None:
     """Start the container opts["args"][0]."""
     from pyrunc import container
 

@@ -1,0 +1,70 @@
+"""procfs: a process is its pid and its start time."""
+
+import os
+
+import pytest
+
+from pyrunc import procfs
+
+
+@pytest.fixture
+def child():
+    """A process that sleeps; reaped at the end."""
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    yield pid
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+
+
+def test_stat_survives_any_command_name():
+    with open("/proc/self/comm", "r+b", buffering=0) as comm:
+        old = comm.read().rstrip(b"\n")
+        comm.write(b"a) Z 1 (\n")
+        try:
+            state, start = procfs.stat(os.getpid())
+        finally:
+            comm.write(old)
+    assert state == "R"
+    assert start > 0
+
+
+def test_alive_needs_the_start_time(child):
+    start = procfs.start_time(child)
+    assert procfs.alive(child, start)
+    assert not procfs.alive(child, start + 1)
+
+
+@pytest.mark.parametrize("pid", [0, -1, 4194305])
+def test_nobody(pid):
+    assert procfs.stat(pid) is None
+    assert procfs.start_time(pid) == 0
+    assert not procfs.alive(pid, 0)
+    assert procfs.pidfd(pid, 0) is None
+    assert procfs.exe(pid) is None
+    assert procfs.state_letter(pid) == ""
+
+
+def test_a_zombie_is_not_alive():
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    start = procfs.start_time(pid)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert procfs.state_letter(pid) == "Z"
+        assert not procfs.alive(pid, start)
+        assert procfs.pidfd(pid, start) is None
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_pidfd_is_of_that_very_process(child):
+    start = procfs.start_time(child)
+    fd = procfs.pidfd(child, start)
+    assert not os.get_inheritable(fd)
+    os.close(fd)
+    before = os.listdir("/proc/self/fd")
+    assert procfs.pidfd(child, start + 1) is None
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_exe(child):
+    assert procfs.exe(child) == os.path.realpath("/bin/sleep")
