@@ -13,8 +13,9 @@ class _Fault(Exception):
     """The finished sentence."""
 
 
-def describe(text: str) -> str:
-    """The first fault of the first JSON value in text."""
+def describe(data: bytes) -> str:
+    """The first fault of the first JSON value in data."""
+    text = data.decode("latin-1")  # Go prints the byte that is wrong as if it were a character
     try:
         _value(text, _skip(text, 0), "EOF")
     except _Fault as fault:
@@ -46,9 +47,7 @@ def _wrong(text: str, at: int, where: str, end: str = "unexpected EOF") -> _Faul
     elif character == "\\":
         shown = "\\\\"
     else:
-        # Go reads bytes, and prints the first one as if it were a character.
-        byte = character.encode(errors="replace")[0]
-        shown = chr(byte) if byte < 0x80 or byte > 0xA0 else f"\\u{byte:04x}"
+        shown = character if character.isprintable() else f"\\u{ord(character):04x}"
     return _Fault(f"invalid character '{shown}' {where}")
 
 

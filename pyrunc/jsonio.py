@@ -89,7 +89,7 @@ def loads(data: bytes) -> "Any":
     except (ValueError, StopIteration):
         from pyrunc import jsonfault
 
-        raise Error(jsonfault.describe(text)) from None
+        raise Error(jsonfault.describe(data)) from None
     if "\\ud" in text or "\\uD" in text:  # perhaps half of a surrogate pair
         value = _whole(value)
     return value

@@ -97,6 +97,9 @@ def test_what_is_not_unicode_is_replaced(data, text):
         (b'"\\x41"', "invalid character 'x' in string escape code"),
         (b'"\\u12g4"', "invalid character 'g' in \\u hexadecimal character escape"),
         (b"\xef\xbb\xbf{}", "invalid character 'ï' looking for beginning of value"),
+        ("[é]".encode(), "invalid character 'Ã' looking for beginning of value"),
+        (b"[1\xff]", "invalid character 'ÿ' after array element"),
+        (b"{\x80}", "invalid character '\\u0080' looking for beginning of object key string"),
         (b"[" * 100000, "exceeded max depth"),
     ],
 )
@@ -122,7 +125,7 @@ def test_what_json_writes_is_read(value):
 @quick
 def test_a_text_has_a_fault_exactly_if_it_is_refused(text):
     text = f"[{text}"  # of a bare number the scanner takes what it likes
-    fault = jsonfault.describe(text)
+    fault = jsonfault.describe(text.encode())
     try:
         jsonio.loads(text.encode())
     except Error as err:
