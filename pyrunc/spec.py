@@ -125,11 +125,11 @@ def validate(doc: "Doc", facts: "dict[str, Any]", no_pivot: bool = False) -> Non
     for name in UNSUPPORTED_PROCESS:
         if name in process:
             raise _unsupported(f"process.{name}")
-    rootfs(doc, os.getcwd())
     _check_propagation(linux.get("rootfsPropagation", ""), no_pivot)
     kinds = _check_namespaces(linux.get("namespaces", ()))
-    _check_isolation(doc, linux, kinds)
     _check_linux(linux)
+    rootfs(doc, os.getcwd())
+    _check_isolation(doc, linux, kinds)
     _check_mounts(doc.get("mounts", ()))
     _check_hooks(doc.get("hooks", {}))
 
