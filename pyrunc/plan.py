@@ -1,7 +1,8 @@
 """The plan: the ordered list of ops that init runs.  Pure: no open, no syscall, no environment.
 
-    Plan           records ops, encodes them for init, prints them
+    Plan           records ops and encodes them for init; listing.py prints them
     for_create()   the recipe; the order in which a container comes into being
+    facts_for()    what that needs to know about the host
 
 The numbers and the wire format are those of csrc/plan.h.  Every op remembers the key of the spec it
 came from, so that a failure can name it.
@@ -205,8 +206,6 @@ class Plan:
     def exec(self, append_home: int, argv: "list[str]", env: "list[str]") -> None:
         self.add("exec", append_home, len(argv), *argv, *env, origin="process.args")
 
-    # What becomes of the list.
-
     def encode(self) -> bytes:
         """The plan as init reads it; see plan.h."""
         parts = []
@@ -215,30 +214,15 @@ class Plan:
             body = b"".join([_encode(arg, origin or name) for arg in args])
             if len(args) > 0xFFFF:
                 raise Error(f"{origin or name}: argument list too long")
-            code = getattr(lib, "OP_" + name.upper())
-            parts.append(
-                code.to_bytes(2, "little")
-                + len(args).to_bytes(2, "little")
-                + len(body).to_bytes(4, "little")
-            )
+            code: int = getattr(lib, "OP_" + name.upper())
+            for number, width in ((code, 2), (len(args), 2), (len(body), 4)):
+                parts.append(number.to_bytes(width, "little"))
             parts.append(body)
             size += 8 + len(body)
         if size > lib.PLAN_MAX_SIZE:
             raise Error("container configuration too large")
         header = (lib.PLAN_MAGIC, lib.PLAN_BUILD_ID, len(self.ops), size)
         return b"".join([number.to_bytes(4, "little") for number in header] + parts)
-
-    def text(self) -> str:
-        """One line per op, for people and for the golden files."""
-        from pyrunc import listing
-
-        return listing.text(self)
-
-    def json(self) -> "list[Doc]":
-        """One object per op, with its arguments by name."""
-        from pyrunc import listing
-
-        return listing.objects(self)
 
 
 def _encode(arg: object, where: str) -> bytes:
@@ -257,9 +241,28 @@ def _encode(arg: object, where: str) -> bytes:
     return b"b" + len(arg).to_bytes(4, "little") + arg
 
 
+def facts_for(spec: "Doc", no_pivot: bool) -> "list[str]":
+    """The facts of host.py that for_create() will look at: most containers need few."""
+    process = spec["process"]
+    names = ["kcore"]
+    if "capabilities" in process:
+        names.append("last_cap")
+    if process.get("selinuxLabel") or process.get("apparmorProfile"):
+        names += ["selinux", "apparmor"]
+    for mount in spec.get("mounts", ()):
+        if mount.get("type") == "cgroup":
+            names += ["cgroup_mode", "cgroup_mounts"]
+        elif mounts.clean(mount["destination"]) == "/proc" and mount.get("type") != "proc":
+            names.append("procfs")
+    if no_pivot:
+        names.append("proc_mounts")
+    return names
+
+
 def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     """The plan that makes a container of `spec` on the host that `facts` describe.
 
+    facts: those of facts_for(), and cgroup_paths, same_namespaces (types joined that are the host's).
     opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo" and ("ns", type) ->
     index of the descriptor passed; seccomp: (program, flags) or None; hook_state(status) -> the
     state document for hooks, before and after its pid.
@@ -354,7 +357,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     cwd = mounts.clean(user["cwd"])
     plan.chdir(cwd, 1)
     # The bounding set can only shrink while CAP_SETPCAP is effective.
-    masks = process.capabilities(plan, user, facts["last_cap"])
+    masks = process.capabilities(plan, user, facts.get("last_cap", 0))
     if masks:
         plan.bounding(masks[0])
     env, needs_home = process.environment(user.get("env"))

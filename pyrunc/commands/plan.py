@@ -34,7 +34,7 @@ COMMAND = Command(
 
 def run(opts: "dict[str, Any]") -> None:
     """Print the plan for the bundle's container, with this host's facts."""
-    from pyrunc import cgroups, host, log, namespaces, plan, seccomp, spec
+    from pyrunc import cgroups, host, listing, log, namespaces, plan, seccomp, spec
 
     if opts["format"] not in ("text", "json"):
         raise Error("invalid format option")
@@ -46,9 +46,12 @@ def run(opts: "dict[str, Any]") -> None:
         raise Error.os("chdir", opts["bundle"], err) from err
     doc = spec.load()
     linux = doc.get("linux") or {}
-    mode = cgroups.mode()
     paths = cgroups.paths(linux.get("cgroupsPath", ""), ID, opts["systemd_cgroup"])
-    facts = host.facts(doc, mode, paths, opts["no_pivot"])
+    facts = host.facts(*plan.facts_for(doc, opts["no_pivot"]))
+    facts["cgroup_paths"] = paths
+    facts["same_namespaces"] = [
+        kind for kind, path in namespaces.joined(linux) if host.same_namespace(path, kind)
+    ]
     spec.validate(doc, facts, opts["no_pivot"])
     # The descriptors that create would pass, by number: none is opened here.
     fds: dict[Any, int] = {"fifo": 0}
@@ -73,9 +76,9 @@ def run(opts: "dict[str, Any]") -> None:
     if opts["format"] == "json":
         import json
 
-        print(json.dumps(made.json(), indent=2, ensure_ascii=False))
+        print(json.dumps(listing.objects(made), indent=2, ensure_ascii=False))
     else:
-        print(made.text(), end="")
+        print(listing.text(made), end="")
 
 
 def hook_state(status: str) -> "tuple[str, str]":

@@ -9,10 +9,10 @@ import os
 
 import pytest
 
-from pyrunc import namespaces
+from pyrunc import listing, namespaces
 from pyrunc._core import lib
 from pyrunc.errors import Error
-from pyrunc.plan import Fd, Plan, for_create
+from pyrunc.plan import Fd, Plan, facts_for, for_create
 
 PLANS = os.path.join(os.path.dirname(__file__), "..", "plans")
 CASES = sorted(os.path.basename(os.path.dirname(p)) for p in glob.glob(f"{PLANS}/*/config.json"))
@@ -78,7 +78,7 @@ def names(plan):
 @pytest.mark.parametrize("case", CASES)
 def test_golden_plan(case, bless):
     plan = make(load(case), FACTS_OF.get(case), **OPTS_OF.get(case, {}))
-    text = plan.text() + "".join(f"# {warning}\n" for warning in plan.warnings)
+    text = listing.text(plan) + "".join(f"# {warning}\n" for warning in plan.warnings)
     path = f"{PLANS}/{case}/plan.txt"
     if bless:
         with open(path, "w") as file:
@@ -204,7 +204,7 @@ def test_what_cannot_be_encoded_is_an_error(args, message):
 
 
 def test_json_names_the_arguments():
-    ops = make(load("joined")).json()
+    ops = listing.objects(make(load("joined")))
     assert ops[0] == {
         "op": "join",
         "fd": "fd:1",
@@ -219,4 +219,43 @@ def test_json_names_the_arguments():
 def test_zero_is_shown():
     plan = Plan()
     plan.user(0, 0, 0)
-    assert plan.text() == f"{'user':10} {'uid=0 gid=0':61}  process.user\n"
+    assert listing.text(plan) == f"{'user':10} {'uid=0 gid=0':61}  process.user\n"
+
+
+# --- facts ---
+
+
+@pytest.mark.parametrize(
+    ("case", "no_pivot", "names"),
+    [
+        ("default", False, {"kcore", "last_cap", "cgroup_mode", "cgroup_mounts"}),
+        ("containerd", False, {"kcore", "last_cap"}),
+        ("containerd", True, {"kcore", "last_cap", "proc_mounts"}),
+        (
+            "process",
+            False,
+            {"kcore", "last_cap", "cgroup_mode", "cgroup_mounts", "selinux", "apparmor"},
+        ),
+    ],
+)
+def test_only_needed_facts_are_asked_for(case, no_pivot, names):
+    assert set(facts_for(load(case), no_pivot)) == names
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_facts_asked_for_suffice(case):
+    spec = load(case)
+    opts = OPTS_OF.get(case, {})
+    facts = {**FACTS, **FACTS_OF.get(case, {})}
+    few = {name: facts[name] for name in facts_for(spec, opts.get("no_pivot", False))}
+    few["cgroup_paths"] = facts["cgroup_paths"]
+    linux = spec["linux"]
+    fds = {"fifo": 0, **{("ns", kind): 1 for kind, _ in namespaces.joined(linux)}}
+    fixed = {"id": "c", "bundle": "/b", "rootfs": "/b/r", "fds": fds, "seccomp": None}
+    for_create(spec, few, {**fixed, **opts, "hook_state": lambda status: ("", "")})
+
+
+def test_a_bind_on_proc_wants_to_know_where_procfs_is():
+    spec = load("containerd")
+    spec["mounts"] = [{"destination": "/proc", "source": "/p", "options": ["bind"]}]
+    assert "procfs" in facts_for(spec, False)
