@@ -189,7 +189,7 @@ JUNK = st.one_of(
     st.sampled_from([None, True, False, 1.0, 0.5, "", "x", "c\n", [], {}, [None], [1], {"a": 1}]),
     st.sampled_from(EDGES + [-edge for edge in EDGES]),
     st.sampled_from(["SCMP_ACT_ALLOW", "RLIMIT_CORE\n", "pid", "private", "1GB", "MB:\n", "CAP_A"]),
-)
+).map(copy.deepcopy)  # the lists and objects get mutated, too
 
 
 def places(value):
