@@ -133,8 +133,10 @@ static int alive(const struct record *record)
 
 static enum status observe(int directory, const struct record *record)
 {
+	const ssize_t len = sizeof(INIT_EXE) - 1;
 	char path[64], exe[64];
 	struct stat st;
+	ssize_t n;
 
 	if (!thawed(record))
 		return UNSURE;
@@ -149,9 +151,11 @@ static enum status observe(int directory, const struct record *record)
 	if (fstatat(directory, "exec.fifo", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? RUNNING : UNSURE;
 	(void)snprintf(path, sizeof(path), "/proc/%llu/exe", (unsigned long long)record->pid);
-	if (readlink(path, exe, sizeof(exe)) < (ssize_t)strlen(INIT_EXE))
+	n = readlink(path, exe, sizeof(exe));
+	if (n < 0)
 		return UNSURE;
-	return strncmp(exe, INIT_EXE, strlen(INIT_EXE)) ? RUNNING : CREATED;
+	/* The fifo goes a moment after its byte was read; init's own program is the proof. */
+	return n < len || memcmp(exe, INIT_EXE, (size_t)len) ? RUNNING : CREATED;
 }
 
 /* A pidfd of init, whoever may have got its number since; -1 if it is gone. */
