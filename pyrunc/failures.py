@@ -68,6 +68,9 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
         return f"error running {args[0]}: {hook(args, step, why, value, text)}"
     if step in LEADS:
         return f"{LEADS[step]}: {why}"
+    if name == "symlink":
+        lead = "error setting up ptmx: " if args[1] == "/dev/ptmx" else ""
+        return lead + symlink(args, step, why)
     if lib.STEP_LOOKUP_NONE <= step <= lib.STEP_LOOKUP_RELATIVE:
         return lookup(args, step, why, text)
     if step == lib.STEP_EXEC:
@@ -81,10 +84,12 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
 def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
     """What of a mount or a bind went wrong."""
     source, target = args[:2]
-    host_path = f"{rootfs}{target}" if rootfs != "/" else target
+    is_bind = isinstance(args[2], int)
+    host_path = (rootfs.rstrip("/") + target).rstrip("/") or "/"
     if step == lib.STEP_SOURCE:
         return f"stat {source}: {why}"
-    if step == lib.STEP_TARGET:
+    must_be_plain = not is_bind and args[5] & lib.MOUNT_ORDINARY
+    if step == lib.STEP_TARGET or step == lib.STEP_TARGET_TYPE and not must_be_plain:
         return f'make mountpoint "{target}": {why}'
     if step == lib.STEP_TARGET_ROOT:
         return f'mountpoint "{host_path}" is on the top of rootfs "{rootfs}"'
@@ -101,7 +106,6 @@ def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
     if step == lib.STEP_COPY_UP:
         return f"tmpcopyup: failed to copy {target} to the tmpfs: {why}"
     # A bind made anew has no flags but these two yet, and no data.
-    is_bind = isinstance(args[2], int)
     bits = args[2] & (mounts.MS_BIND | mounts.MS_REC) if is_bind else args[4]
     data = "" if is_bind else args[3]
     sentence = f"mount src={source}, dst={target}"
@@ -157,6 +161,16 @@ def hook(args: "Args", step: int, why: str, value: int, text: str) -> str:
     return f"fork/exec {text or args[1]}: {why}"
 
 
+def symlink(args: "Args", step: int, why: str) -> str:
+    """What of a link went wrong."""
+    content, path, _ = args
+    if step == lib.STEP_SYMLINK:
+        return f"symlink {content} {path}: {why}"
+    if step == lib.STEP_UNLINK:
+        return f"remove {path}: {why}"
+    return f"mkdir {path.rpartition('/')[0] or '/'}: {why}"
+
+
 def label(args: "Args", why: str) -> str:
     """An attribute file that did not take the label."""
     value, *files = args
@@ -210,15 +224,8 @@ def other(args: "Args", step: int, err: int, value: int) -> str:
         return f"can't make {args[0]} read-only: {why}"
     if step == lib.STEP_REMOUNT:
         return f"can't remount {args[0]} read-only: {why}"
-    if step in (lib.STEP_SYMLINK, lib.STEP_UNLINK):
-        verb = "symlink" if step == lib.STEP_SYMLINK else "remove"
-        what = f"{args[0]} {args[1]}" if step == lib.STEP_SYMLINK else args[1]
-        lead = (
-            "error setting up ptmx" if args[1] == "/dev/ptmx" else "error setting up /dev symlinks"
-        )
-        return f"{lead}: {verb} {what}: {why}"
     if step in (lib.STEP_MKDIR, lib.STEP_TARGET):
-        return f"mkdir {args[1] if len(args) == 3 else args[0]}: {why}"
+        return f"mkdir {args[0]}: {why}"
     if step == lib.STEP_CHDIR:
         return f'chdir to cwd ("{args[0]}") set in config.json failed: {why}'
     if step == lib.STEP_CWD_OUTSIDE:

@@ -262,7 +262,7 @@ def facts_for(spec: "Doc", no_pivot: bool) -> "list[str]":
 def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     """The plan that makes a container of `spec` on the host that `facts` describe.
 
-    facts: those of facts_for(), and cgroup_paths, same_namespaces (types joined that are the host's).
+    facts: those of facts_for(), cgroup_paths, same_namespaces (joined types that are the host's).
     opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo" and ("ns", type) ->
     index of the descriptor passed; seccomp: (program, flags) or None; hook_state(status) -> the
     state document for hooks, before and after its pid.
