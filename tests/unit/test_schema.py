@@ -16,7 +16,8 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from referencing import Registry, Resource
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 from pyrunc import _schema, jsonio, normal
 from pyrunc.errors import Error
@@ -54,8 +55,13 @@ def reference(schema):
     base = jsonschema.Draft202012Validator
     types = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     extended = jsonschema.validators.extend(base, {"pattern": pattern}, type_checker=types)
-    resources = [(f"{kind}.schema.json", Resource.from_contents(SCHEMAS[kind])) for kind in KINDS]
-    return extended(schema, registry=Registry().with_resources(resources))
+    registry = Registry()
+    for kind in KINDS:
+        # With "$schema", jsonschema would go on with its own class instead of the extended one.
+        plain = {key: value for key, value in SCHEMAS[kind].items() if key != "$schema"}
+        resource = DRAFT202012.create_resource(plain)
+        registry = registry.with_resource(f"{kind}.schema.json", resource)
+    return extended(schema, registry=registry)
 
 
 STRICT = {kind: compiled(SCHEMAS[kind], f"{kind}.schema.json") for kind in KINDS}
