@@ -307,14 +307,16 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     # Limits, prestart and createRuntime: once the tree is whole, before it becomes "/".
     plan.sync(lib.SYNC_MOUNTED)
     # In the container's namespaces, with the host's paths: the last moment at which both exist.
-    hooks(plan, spec, "createContainer", opts["hook_state"]("creating"), [])
+    hooks(plan, spec, "createContainer", [], opts)
 
     # -- The container's root becomes "/".  From here every path is the container's.
     if not has_mounts:
         plan.chroot()
     elif opts.get("no_pivot"):
+        # The host's procfs would still be there, below the new root, and without our masks.
         for path in facts.get("proc_mounts", ()):
-            plan.hide(path)
+            if not path.startswith(opts["rootfs"] + "/"):
+                plan.hide(path)
         plan.move()
     else:
         plan.pivot()
@@ -378,19 +380,19 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if nnp and opts.get("seccomp"):
         plan.seccomp(*opts["seccomp"])
     plan.await_(fds["fifo"])
-    hooks(plan, spec, "startContainer", opts["hook_state"]("created"), env)
+    hooks(plan, spec, "startContainer", env, opts)
     plan.exec(int(needs_home), user["args"], env)
     return plan
 
 
-def hooks(plan: Plan, spec: "Doc", kind: str, state: "tuple[str, str]", env: "list[str]") -> None:
+def hooks(plan: Plan, spec: "Doc", kind: str, env: "list[str]", opts: "Doc") -> None:
     """The hooks init runs.  env: what a hook without `env` gets."""
     for i, hook in enumerate(spec.get("hooks", {}).get(kind, ())):
         timeout = hook.get("timeout")
         plan.hook(
             f"{kind} hook #{i}",
             hook["path"],
-            state,
+            opts["hook_state"]("creating" if kind == "createContainer" else "created"),
             timeout=NO_TIMEOUT if timeout is None else timeout * 1000,
             argv=hook.get("args") or [hook["path"]],
             env=hook.get("env") or env,

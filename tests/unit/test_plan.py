@@ -24,7 +24,7 @@ FACTS = {
     "kcore": True,
     "selinux": True,
     "apparmor": True,
-    "proc_mounts": ["/proc", "/sys"],
+    "proc_mounts": ["/proc", "/sys", "/bundle/rootfs/proc"],
 }
 HIERARCHIES = [
     {"subsystems": ["cpu", "cpuacct"], "dest": "cpu,cpuacct"},
