@@ -39,11 +39,8 @@ def paths(cgroups_path: str, id: str, systemd: bool = False) -> "dict[str, str]"
         raise Error("the systemd cgroup driver is not supported yet")
     inner = clean(cgroups_path or id)
     if mode() == "v2":
-        if inner.startswith("/"):
-            return {"": below(ROOT, inner)}
-        # Not below our own cgroup: that has a process, us, so it cannot have children with limits.
         own = next((path for names, path in _own() if not names), "/")
-        return {"": below(ROOT, f"{own.rpartition('/')[0]}/{inner}")}
+        return {"": unified(own, inner)}
     found: "dict[str, str]" = {}
     for hierarchy in hierarchies():
         base = hierarchy["mount"]
@@ -55,6 +52,14 @@ def paths(cgroups_path: str, id: str, systemd: bool = False) -> "dict[str, str]"
         raise Error("mountpoint for devices not found")
     order = [*CONTROLLERS, *(name for name in found if name and name not in CONTROLLERS), ""]
     return {name: found[name] for name in order if name in found}
+
+
+def unified(own: str, inner: str) -> str:
+    """The container's directory on v2."""
+    if inner.startswith("/"):
+        return below(ROOT, inner)
+    # Not below our own cgroup: that has a process, us, so it cannot have children with limits.
+    return below(ROOT, f"{own.rpartition('/')[0]}/{inner}")
 
 
 def clean(path: str) -> str:
@@ -105,10 +110,33 @@ def _hierarchy(mount: str, root: str, path: str, names: "list[str]") -> "dict[st
 
 
 def _own() -> "list[tuple[str, str]]":
-    """(subsystems, our cgroup) of each line of /proc/self/cgroup; subsystems is "" for v2."""
-    text = os.fsdecode(files.read("/proc/self/cgroup"))
+    return memberships(os.fsdecode(files.read("/proc/self/cgroup")))
+
+
+def memberships(text: str) -> "list[tuple[str, str]]":
+    """(subsystems, cgroup) of each line of /proc/PID/cgroup; subsystems is "" for v2."""
     rows = (line.split(":", 2) for line in text.splitlines())
     return [(row[1], row[2]) for row in rows if len(row) == 3]
+
+
+def _mounted() -> "dict[str, tuple[str, str]]":
+    known = [names for names, _ in _own() if names]
+    return mounted(os.fsdecode(files.read("/proc/self/mountinfo")), known)
+
+
+def mounted(text: str, known: "list[str]") -> "dict[str, tuple[str, str]]":
+    """Subsystems, as in `known` -> (mountpoint, the cgroup found there), out of mountinfo."""
+    table: "dict[str, tuple[str, str]]" = {}
+    for line in text.splitlines():
+        fields = line.split(" ")
+        rest = fields[fields.index("-") + 1 :]
+        if rest[0] != "cgroup":
+            continue
+        options = rest[2].split(",")
+        for names in known:
+            if all(name in options for name in names.split(",")):
+                table.setdefault(names, (unescape(fields[4]), unescape(fields[3])))
+    return table
 
 
 def _device(path: str) -> "int | None":
@@ -119,36 +147,24 @@ def _device(path: str) -> "int | None":
 
 
 def _own_directory(mount: str, root: str, path: str) -> str:
-    """The directory of our own cgroup `path`.
-
-    In a container without a cgroup namespace the mountpoint is not the hierarchy's root but the
-    cgroup `root`, while /proc/self/cgroup still tells the path from the hierarchy's root.
-    """
+    """The directory of our own cgroup `path`."""
     if path == "/":
         return mount
     if not root:
         if os.path.isdir(mount + path):
             return mount + path
         root = next((root for place, root in _mounted().values() if place == mount), "/")
-    if path == root or path.startswith(root.rstrip("/") + "/"):
-        path = path[len(root.rstrip("/")) :]
-    return below(mount, path)
+    return below(mount, seen_from(root, path))
 
 
-def _mounted() -> "dict[str, tuple[str, str]]":
-    """subsystems as /proc/self/cgroup spells them -> (mountpoint, its cgroup)."""
-    table: "dict[str, tuple[str, str]]" = {}
-    known = {frozenset(names.split(",")): names for names, _ in _own() if names}
-    for line in os.fsdecode(files.read("/proc/self/mountinfo")).splitlines():
-        fields = line.split(" ")
-        rest = fields[fields.index("-") + 1 :]
-        if rest[0] != "cgroup":
-            continue
-        options = frozenset(rest[2].split(","))
-        for wanted, names in known.items():
-            if wanted <= options:
-                table.setdefault(names, (unescape(fields[4]), unescape(fields[3])))
-    return table
+def seen_from(root: str, path: str) -> str:
+    """A cgroup's path below a mountpoint that shows the cgroup `root`.
+
+    In a container without a cgroup namespace that is not the hierarchy's root, while
+    /proc/self/cgroup still tells paths from there.
+    """
+    root = root.rstrip("/")
+    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
 
 
 def unescape(field: str) -> str:

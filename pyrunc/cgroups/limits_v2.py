@@ -51,8 +51,8 @@ def apply(folder: str, resources: "dict[str, Any]", rules: "Any", rootless: bool
         try:
             devices.apply_v2(folder, rules)
         except Error:
-            harmless = all(rule[0] and rule[4] == devices.ALL for rule in rules)
-            if not rootless and not harmless and not in_user_namespace():
+            allows_all = devices.emulate(rules) == (True, {})
+            if not rootless and not allows_all and not in_user_namespace():
                 raise
     for kind in ("cpus", "mems"):
         if cpu.get(kind):
