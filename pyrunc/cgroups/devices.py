@@ -18,6 +18,7 @@ from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     Key = tuple[str, int, int]
@@ -51,7 +52,7 @@ DEFAULTS = (
 # --- rules ---
 
 
-def configured(devices: "list[dict[str, Any]]", paths: "tuple[str, ...]") -> "list[Rule]":
+def configured(devices: "list[dict[str, Any]]", paths: "Iterable[str]") -> "list[Rule]":
     """linux.resources.devices, then the defaults. paths: those of linux.devices."""
     rules = [parse(device, index) for index, device in enumerate(devices)]
     taken = {os.path.normpath(path) for path in paths}

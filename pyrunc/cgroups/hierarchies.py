@@ -121,22 +121,31 @@ def memberships(text: str) -> "list[tuple[str, str]]":
 
 def _mounted() -> "dict[str, tuple[str, str]]":
     known = [names for names, _ in _own() if names]
-    return mounted(os.fsdecode(files.read("/proc/self/mountinfo")), known)
+    table = {}
+    for names, place, root, device in mounted(
+        os.fsdecode(files.read("/proc/self/mountinfo")), known
+    ):
+        # Something else may have been mounted over it since.
+        if _device(place) == device:
+            table[names] = (place, root)
+    return table
 
 
-def mounted(text: str, known: "list[str]") -> "dict[str, tuple[str, str]]":
-    """Subsystems, as in `known` -> (mountpoint, the cgroup found there), out of mountinfo."""
-    table: "dict[str, tuple[str, str]]" = {}
+def mounted(text: str, known: "list[str]") -> "list[tuple[str, str, str, int]]":
+    """(subsystems as in `known`, mountpoint, the cgroup found there, device), from mountinfo."""
+    found = []
     for line in text.splitlines():
         fields = line.split(" ")
         rest = fields[fields.index("-") + 1 :]
         if rest[0] != "cgroup":
             continue
         options = rest[2].split(",")
+        major, _, minor = fields[2].partition(":")
+        device = os.makedev(int(major), int(minor))
         for names in known:
             if all(name in options for name in names.split(",")):
-                table.setdefault(names, (unescape(fields[4]), unescape(fields[3])))
-    return table
+                found.append((names, unescape(fields[4]), unescape(fields[3]), device))
+    return found
 
 
 def _device(path: str) -> "int | None":

@@ -14,6 +14,7 @@ from pyrunc.log import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 
@@ -44,8 +45,8 @@ def apply(
     paths: "dict[str, str]",
     resources: "dict[str, Any]",
     mode: str,
+    device_paths: "Iterable[str]" = (),
     *,
-    device_paths: "tuple[str, ...]" = (),
     devices: bool = True,
     rootless: bool = False,
 ) -> None:

@@ -215,6 +215,7 @@ def join(paths: "dict[str, str]", pid: int, tolerant: bool = False) -> None:
     """Move a process into the cgroups. tolerant: as for create(); pid -1 joins nobody."""
     if pid == -1:
         return
+    v1 = not is_v2(paths)
     for name in list(paths):
         path = f"{paths[name]}/cgroup.procs"
         try:
@@ -224,7 +225,7 @@ def join(paths: "dict[str, str]", pid: int, tolerant: bool = False) -> None:
             finally:
                 os.close(fd)
         except OSError as err:
-            if not is_v2(paths) and _optional(name, err, tolerant):
+            if v1 and _optional(name, err, tolerant):
                 discard([paths.pop(name)])
                 continue
             op = "write" if err.filename is None else "open"

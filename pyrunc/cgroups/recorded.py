@@ -7,6 +7,7 @@ from pyrunc.cgroups.devices import ANY, configured, line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 # (object in linux.resources, key there, key in the record, what absent is recorded as)
@@ -44,7 +45,7 @@ def record(
     resources: "dict[str, Any]",
     systemd: bool = False,
     *,
-    device_paths: "tuple[str, ...]" = (),
+    device_paths: "Iterable[str]" = (),
     rootless: bool = False,
 ) -> "dict[str, Any]":
     """config.cgroups of the record."""

@@ -115,6 +115,16 @@ def cgroups_of(pid):
     return dict(hierarchies.memberships(read(f"/proc/{pid}/cgroup")))
 
 
+@contextlib.contextmanager
+def nobody():
+    """Act without root's rights."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 def entered(pid, paths):
     """The cgroups a process is in, over all v1 hierarchies of a container."""
     rows = cgroups_of(pid).items()
@@ -178,6 +188,32 @@ def test_a_failed_creation_leaves_nothing(parent):
     bad = paths["pids"] = f"{paths['pids']}/a\nb"  # a character that cgroups cannot have
     assert refused(cgroups.create, paths, {}) == f"mkdir {bad}: invalid argument"
     assert not [path for path in paths.values() if os.path.exists(os.path.dirname(path) + "/c")]
+
+
+@v1_only
+def test_who_may_not_make_cgroups_can_do_without_if_none_was_asked_for(parent, box, servant):
+    child = servant()
+    paths = cgroups.paths(f"{parent}-x", "c")
+    with nobody():
+        text = refused(cgroups.create, dict(paths), {})
+        assert text == f"mkdir {paths['cpuset']}: permission denied"
+        assert cgroups.create(paths, {}, tolerant=True) == []
+        assert paths == {}
+        text = refused(cgroups.join, {"pids": box["pids"]}, child.pid)
+        path = f"{box['pids']}/cgroup.procs"
+        assert text == f"failed to write {child.pid}: open {path}: permission denied"
+        cgroups.join(box, child.pid, tolerant=True)
+    assert box == {}
+
+
+@hybrid_only
+def test_a_hybrid_host_may_refuse_its_unified_hierarchy(parent, box, servant):
+    child = servant()
+    unified = box[""]
+    os.rmdir(unified)
+    cgroups.join(box, child.pid)
+    assert "" not in box
+    assert cgroups.pids(box) == [child.pid]
 
 
 @v1_only
@@ -262,6 +298,40 @@ def test_removal_that_fails_names_who_is_left(box, servant, monkeypatch):
     assert text == (
         f"rmdir {box['pids']}: device or resource busy (1 process(es) left: {child.pid} (state S))"
     )
+
+
+@v1_only
+def test_hierarchies_are_found_where_a_container_has_them(parent, box, servant):
+    """A container without a cgroup namespace: its own cgroup, bound to another place."""
+    child = servant()
+    cgroups.join(box, child.pid)
+    code = f"""
+import os, sys
+sys.path.insert(0, {SITE!r})
+os.write(os.open("{box["devices"]}/cgroup.procs", os.O_WRONLY), b"%d" % os.getpid())
+os.write(os.open("{box["pids"]}/cgroup.procs", os.O_WRONLY), b"%d" % os.getpid())
+def mount(*argv):
+    assert os.spawnvp(os.P_WAIT, "mount", ["mount", *argv]) == 0
+mount("-t", "tmpfs", "none", "/mnt")
+for name in ("devices", "pids"):
+    os.mkdir("/mnt/" + name)
+os.mkdir("/mnt/deeper dir")
+mount("--bind", "{box["devices"]}", "/mnt/devices")
+mount("--bind", "{box["pids"]}", "/mnt/deeper dir")
+mount("--move", "/mnt", "/sys/fs/cgroup")  # the mounts below stay, but nobody sees them
+from pyrunc.cgroups import hierarchies
+print(hierarchies.paths("rel", "c"), hierarchies.paths("/abs", "c"), sep="\\n")
+"""
+    argv = ["unshare", "-m", "--propagation", "private", sys.executable, "-c", code]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for line, name in zip(done.stdout.splitlines(), ("rel", "abs"), strict=True):
+        assert line == str(
+            {
+                "devices": f"/sys/fs/cgroup/devices/{name}",
+                "pids": f"/sys/fs/cgroup/deeper dir/{name}",
+            }
+        )
 
 
 # --- limits ---
@@ -478,7 +548,7 @@ PRELUDE = """
 import os, subprocess, sys, time, signal
 sys.path.insert(0, %r)
 sys.path.insert(0, %r)
-from test_cgroups import Servant, refused, content, cgroups_of
+from test_cgroups import Servant, refused, content, cgroups_of, nobody
 from harness import wait_for
 from pyrunc import cgroups
 from pyrunc.cgroups import devices, fs
@@ -679,6 +749,26 @@ def test_v2_removal_is_woken_by_the_last_exit(v2):
         child.kill()
         child.wait()
         cgroups.remove(paths)
+    """)
+
+
+def test_v2_who_may_not_make_a_cgroup(v2):
+    v2("""
+        available = open("/sys/fs/cgroup/cgroup.controllers").read().split()
+        paths = cgroups.paths(PARENT + "/c", "c")
+        path = f"/sys/fs/cgroup{PARENT}"
+        with nobody():
+            assert refused(cgroups.create, paths, {}) == f"mkdir {path}: permission denied"
+            if "hugetlb" in available:
+                limits = {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}
+                assert refused(cgroups.create, paths, limits, tolerant=True) == (
+                    "rootless needs no limits + no cgrouppath when no permission is granted for "
+                    f"cgroups: mkdir {path}: permission denied"
+                )
+            assert cgroups.create(paths, {}, tolerant=True) == []
+        assert paths == {}
+        cgroups.join(paths, 1, tolerant=True)
+        cgroups.apply(paths, {}, "v2", rootless=True)
     """)
 
 

@@ -58,11 +58,11 @@ def test_memberships_may_contain_colons():
 
 def test_mount_table_is_read():
     known = ["cpu,cpuacct", "cpuset", "name=systemd", "memory"]
-    assert hierarchies.mounted(MOUNTINFO, known) == {
-        "cpu,cpuacct": ("/sys/fs/cgroup/cpu,cpuacct", "/"),
-        "cpuset": ("/sys/fs/cgroup/cpuset", "/docker/abc"),
-        "name=systemd": ("/my cgroups/sd", "/"),
-    }
+    assert hierarchies.mounted(MOUNTINFO, known) == [
+        ("cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct", "/", 29),
+        ("cpuset", "/sys/fs/cgroup/cpuset", "/docker/abc", 31),
+        ("name=systemd", "/my cgroups/sd", "/", 37),
+    ]
 
 
 @pytest.mark.parametrize(
