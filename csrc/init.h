@@ -40,7 +40,7 @@ struct init_state {
 	int procfs;		/* a procfs of our pid namespace that the container cannot touch */
 	int root;		/* O_PATH, the rootfs; after the pivot, "/" */
 	int host;		/* O_PATH, the host's "/" (until the pivot) */
-	int awaiting;		/* 1: past the no-return line, failures go to stderr */
+	int awaiting;		/* past the no-return line: exec.fifo; before it: 0 */
 	const char *path;	/* the program OP_LOOKUP found */
 	char home[4096];	/* "HOME=..." that OP_HOME found */
 };

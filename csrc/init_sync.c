@@ -81,9 +81,9 @@ int op_await(const struct args *a, struct failure *f)
 	/* ---- No return: pyrunc has finished.  Failures are one line on stderr, status 255. ---- */
 	(void)close_fd(self.sock);
 	self.sock = -1;
-	self.awaiting = 1;
+	self.awaiting = arg_fd(a, 0);
 	do
-		ret = sys3(__NR_read, arg_fd(a, 0), &byte, 1);
+		ret = sys3(__NR_read, self.awaiting, &byte, 1);
 	while (ret == -EINTR);
 	/* The descriptor stays until exec closes it: whoever started us sees that as the exec. */
 	return ret != 1 ? fail(f, ret, STEP_AWAIT) : 0;
@@ -290,6 +290,8 @@ static void say_failure(const struct failure *f, const char *label)
 	}
 	*at++ = '\n';
 	(void)sys3(__NR_write, 2, line, at - line);
+	/* A `start` that waits for the exec finds it in the fifo; nobody else has that open. */
+	(void)sys3(__NR_write, self.awaiting, line, at - line);
 }
 
 void report_failure(u32 op, const struct failure *f)

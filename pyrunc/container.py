@@ -7,11 +7,11 @@ OCI runtime-spec 1.3, runtime.md "State", "Lifecycle" and "Operations".
                 intent.json   the same before that: what to undo if its creator dies
                 exec.fifo     here until `start`: init waits for a byte out of it
 
-Status is observed every time, never stored.  The lock is flock(2) on the directory itself, so it
-dies with its holder and leaves no file: create, start, delete and update hold it exclusively, exec
-shares it, and the commands that only look take none.
+Status is observed every time, never stored.  The lock is flock(2) on the directory, so it dies with
+its holder: create, start, delete and update hold it alone, exec shares it, who only looks has none.
 """
 
+import errno
 import fcntl
 import os
 import select
@@ -38,10 +38,8 @@ def check_id(id: str) -> None:
     """Refuse what runc refuses; what passes is one harmless path component."""
     if not id:
         raise Error("container id cannot be empty")
-    for character in id:
-        if not (character.isascii() and character.isalnum() or character in "_+-."):
-            raise Error("invalid container ID format")
-    if id in (".", ".."):
+    plain = all(char.isascii() and char.isalnum() or char in "_+-." for char in id)
+    if not plain or id in (".", ".."):
         raise Error("invalid container ID format")
 
 
@@ -213,8 +211,9 @@ def start(root: str, id: str) -> None:
             raise Error("cannot start a container in the paused state")
         if now != "created":
             raise Error("cannot start an already running container")
-        release(root, record)
+        fifo = open_fifo(root, record)
         try:
+            release(root, record, fifo)
             poststart(record)
         except Error:
             from pyrunc import processes
@@ -226,27 +225,43 @@ def start(root: str, id: str) -> None:
         os.close(fd)
 
 
-def release(root: str, record: "dict[str, Any]") -> None:
-    """Send init the byte it waits for; if hooks depend on it, wait until it has exec'ed."""
+def open_fifo(root: str, record: "dict[str, Any]") -> int:
+    """The way to init: a descriptor for release(). Nothing has happened to the container yet."""
     path = f"{root}/{record['id']}/{FIFO}"
     try:
-        fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as err:
-        if err.errno == 6:  # ENXIO: nobody has it open for reading
+        if err.errno == errno.ENXIO:  # nobody has it open for reading
             raise Error("container process is already dead") from None
         raise Error.os("open exec fifo", path, err) from err
+
+
+def release(root: str, record: "dict[str, Any]", fifo: int) -> None:
+    """Send init the byte it waits for; if hooks depend on it, wait until it has exec'ed."""
+    path = f"{root}/{record['id']}/{FIFO}"
     try:
         os.write(fifo, b"0")
         files.unlink(path)
         if _hooks(record, "startContainer") or _hooks(record, "poststart"):
-            # init's end is close-on-exec: POLLERR says that it has exec'ed, or died.
-            poll = select.poll()
-            poll.register(fifo, 0)
-            poll.poll()
+            _wait_for_exec(fifo)
     except OSError as err:
         raise Error.os("write exec fifo", path, err) from err
     finally:
         os.close(fifo)
+
+
+def _wait_for_exec(fifo: int) -> None:
+    """init's end is close-on-exec: when it is gone, init has exec'ed, or failed and said why."""
+    poll = select.poll()
+    poll.register(fifo, 0)
+    poll.poll()
+    reader = os.open(f"/proc/self/fd/{fifo}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        raise Error(os.read(reader, 65536).decode("utf-8", "replace").strip())
+    except BlockingIOError:
+        pass  # our own end is open, and nothing was written
+    finally:
+        os.close(reader)
 
 
 def poststart(record: "dict[str, Any]") -> None:
@@ -314,19 +329,14 @@ def destroy(root: str, record: "dict[str, Any]", force: bool = False) -> None:
     """Remove what `create` made, then run the poststop hooks.  The caller holds the lock."""
     from pyrunc import processes
 
-    paths = record.get("cgroup_paths") or {}
-    path = f"{root}/{record['id']}"
-    try:
-        # Without a pid namespace of its own its children outlive it.
-        _clear_cgroups(paths, force or not processes.private_pid(record))
-        remove_directory(path)
-    except Error as err:
-        raise Error(f"unable to destroy container: {err.message}") from err
+    # Without a pid namespace of its own its children outlive it.
+    kill_rest = force or not processes.private_pid(record)
+    _remove(f"{root}/{record['id']}", record.get("cgroup_paths") or {}, kill_rest)
     poststop(record)
 
 
-def _clear_cgroups(paths: "dict[str, str]", kill_rest: bool) -> None:
-    """Remove the cgroups, with whoever is left in them or (kill_rest false) only if nobody is."""
+def _remove(path: str, paths: "dict[str, str]", kill_rest: bool) -> None:
+    """Remove cgroups, with whoever is left in them or (kill_rest false) only if nobody is."""
     from pyrunc import processes
 
     try:
@@ -334,7 +344,9 @@ def _clear_cgroups(paths: "dict[str, str]", kill_rest: bool) -> None:
             processes.kill_all(paths, processes.KILL)
         fs.remove(paths)
     except Error as err:
-        raise Error(f"unable to remove container's cgroup: {err.message}") from err
+        text = f"unable to destroy container: unable to remove container's cgroup: {err.message}"
+        raise Error(text) from err
+    remove_directory(path)
 
 
 def remove_directory(path: str) -> None:
@@ -343,7 +355,8 @@ def remove_directory(path: str) -> None:
         files.unlink(f"{path}/{STATE}")
         files.remove_tree(path)
     except OSError as err:
-        raise Error.os("remove", err.filename or path, err) from err
+        why = Error.os("remove", err.filename or path, err).message
+        raise Error(f"unable to destroy container: {why}") from err
 
 
 def poststop(record: "dict[str, Any]") -> None:
@@ -374,21 +387,14 @@ def _stop_creation(path: str) -> None:
         intent = None if os.path.lexists(f"{path}/{STATE}") else _intent(path)
         paths = (intent or {}).get("cgroup_paths") or {}
         if fs.pids(paths):
-            from pyrunc import processes
-
-            processes.kill_all(paths, processes.KILL)
+            fs.kill_all(paths, 9)
     elif fd is not None:
         os.close(fd)
 
 
 def _undo(path: str) -> None:
     """Remove what a killed `create` left behind.  The caller holds the lock."""
-    intent = _intent(path)
-    if intent:
-        try:
-            _clear_cgroups(intent.get("cgroup_paths") or {}, kill_rest=True)
-        except Error as err:
-            raise Error(f"unable to destroy container: {err.message}") from err
-    remove_directory(path)
+    intent = _intent(path) or {}
+    _remove(path, intent.get("cgroup_paths") or {}, kill_rest=True)
     if intent:
         poststop(intent)

@@ -155,7 +155,8 @@ class Launch:
     def start(self) -> None:
         """Let init run the program (the `start` of `run`, which already holds the lock)."""
         try:
-            container.release(self.root, self.record)
+            fifo = container.open_fifo(self.root, self.record)
+            container.release(self.root, self.record, fifo)
             container.poststart(self.record)
         except BaseException:
             self.roll_back()

@@ -309,6 +309,24 @@ def test_a_failing_poststart_hook_ends_the_container(root, tmp_path):
     assert os.listdir(root) == []
 
 
+def test_what_init_says_instead_of_the_exec_is_the_error(root, process):
+    todo = hooks(startContainer=["exit 1"], poststop=["true"])
+    make(root, process(memfd=True), fifo=True, pyrunc=todo)
+    fifo = os.open(f"{root}/c/exec.fifo", os.O_RDWR)
+
+    def fail():
+        os.read(fifo, 1)
+        os.write(fifo, b"error running startContainer hook #0: exit status 1\n")
+        os.close(fifo)
+
+    init = threading.Thread(target=fail)
+    init.start()
+    message = refused(container.start, root, "c")
+    init.join()
+    assert message == "error running startContainer hook #0: exit status 1"
+    assert os.listdir(root) == []
+
+
 # --- kill ---
 
 
