@@ -76,7 +76,7 @@ def test_what_is_not_unicode_is_replaced(data, text):
         (b'{"a"', "unexpected EOF"),
         (b'"a', "unexpected EOF"),
         (b"[1", "unexpected EOF"),
-        (b"tru", "unexpected EOF"),
+        (b"t", "unexpected EOF"),
         (b"{]", "invalid character ']' looking for beginning of object key string"),
         (b"{a:1}", "invalid character 'a' looking for beginning of object key string"),
         (b'{"a":1,}', "invalid character '}' looking for beginning of object key string"),
