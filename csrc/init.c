@@ -49,7 +49,8 @@ static const struct op_row {
 } rows[OP_LAST] = {
 	[OP_JOIN] = { "fu", op_join },
 	[OP_UNSHARE] = { "u", op_unshare },
-	[OP_CLONE] = { "u", op_clone },
+	[OP_CLONE] = { "uf*", op_clone },
+	[OP_ENTER] = { "f*", op_enter },
 	[OP_SYNC] = { "u", op_sync },
 	[OP_KEYRING] = { "su", op_keyring },
 	[OP_LOOPBACK] = { "", op_loopback },
@@ -57,7 +58,7 @@ static const struct op_row {
 	[OP_DOMAINNAME] = { "s", op_domainname },
 	[OP_SYSCTL] = { "ss", op_sysctl },
 	[OP_PROPAGATE] = { "u", op_propagate },
-	[OP_ROOT] = { "s", op_root },
+	[OP_ROOT] = { "su", op_root },
 	[OP_MOUNT] = { "ssssuusu*", op_mount },
 	[OP_BIND] = { "ssuuuuu*", op_bind },
 	[OP_REMOUNT] = { "su", op_remount },
@@ -81,7 +82,7 @@ static const struct op_row {
 	[OP_CAPS] = { "uuuu", op_caps },
 	[OP_HOME] = { "u", op_home },
 	[OP_LOOKUP] = { "sus", op_lookup },
-	[OP_HOOK] = { "ssssuus*", op_hook },
+	[OP_HOOK] = { "ssssuuus*", op_hook },
 	[OP_AWAIT] = { "f", op_await },
 	[OP_EXEC] = { "uus*", op_exec },
 };

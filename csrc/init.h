@@ -100,6 +100,7 @@ char *put_u64(char *to, u64 value);
 int op_join(const struct args *a, struct failure *f);
 int op_unshare(const struct args *a, struct failure *f);
 int op_clone(const struct args *a, struct failure *f);
+int op_enter(const struct args *a, struct failure *f);
 int op_keyring(const struct args *a, struct failure *f);
 int op_loopback(const struct args *a, struct failure *f);
 int op_hostname(const struct args *a, struct failure *f);

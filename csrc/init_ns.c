@@ -2,8 +2,8 @@
 #include "init.h"
 
 #include <linux/prctl.h>
+#include <linux/sched.h>
 
-#define CLONE_PARENT 0x00008000
 #define FSCONFIG_CMD_CREATE 6
 #define FSOPEN_CLOEXEC 1
 #define FSMOUNT_CLOEXEC 1
@@ -52,10 +52,32 @@ int op_unshare(const struct args *a, struct failure *f)
 	return ret < 0 ? fail(f, ret, STEP_UNSHARE) : 0;
 }
 
+/*
+ * A child of our parent, born into the cgroup2 directory `cgroup` (-1: into ours).  Sets *ret_born to
+ * whether that worked: kernels before 5.7 cannot, and a cgroup may refuse.
+ */
+static long clone_child(u64 flags, int cgroup, int *ret_born)
+{
+	struct clone_args how = {
+		.flags = flags | CLONE_PARENT | CLONE_INTO_CGROUP,
+		.cgroup = (u64)cgroup,
+	};
+	long pid = -ENOSYS;
+
+	if (cgroup >= 0)
+		pid = sys2(__NR_clone3, &how, sizeof(how));
+	*ret_born = pid >= 0;
+	if (pid >= 0)
+		return pid;
+	/* A zero stack means a copy of this one; the arguments after it are unused on every architecture. */
+	return sys5(__NR_clone, flags | CLONE_PARENT, 0, 0, 0, 0);
+}
+
 int op_clone(const struct args *a, struct failure *f)
 {
-	/* A zero stack means a copy of this one; the arguments after it are unused on every architecture. */
-	long pid = sys5(__NR_clone, a->v[0].u | CLONE_PARENT, 0, 0, 0, 0);
+	const int cgroup = a->n > 1 ? arg_fd(a, 1) : -1;
+	int born;
+	long pid = clone_child(a->v[0].u, cgroup, &born);
 
 	if (pid < 0)
 		return fail(f, pid, STEP_CLONE);
@@ -68,8 +90,34 @@ int op_clone(const struct args *a, struct failure *f)
 	pid = sys0(__NR_setsid);
 	if (pid < 0)
 		return fail(f, pid, STEP_SETSID);
+	if (cgroup >= 0 && !born) {
+		cleanup_fd int procs =
+			(int)sys4(__NR_openat, cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
+		long ret = procs < 0 ? procs : sys3(__NR_write, procs, "0", 1);
+
+		if (ret < 0)
+			return fail(f, ret, STEP_CGROUP);
+	}
+	if (cgroup >= 0)
+		(void)close_fd(cgroup);
 	self.procfs = open_procfs();
 	return self.procfs < 0 ? fail(f, self.procfs, STEP_PROCFS) : 0;
+}
+
+/*
+ * A process that moves itself, while it has one thread, through `tasks`, needs no lock against forks
+ * of others: through cgroup.procs each hierarchy would cost a grace period of milliseconds.
+ */
+int op_enter(const struct args *a, struct failure *f)
+{
+	for (u32 i = 0; i < a->n; i++) {
+		long ret = sys3(__NR_write, arg_fd(a, i), "0", 1);
+
+		if (ret < 0)
+			return fail_value(f, ret, STEP_CGROUP, i);
+		(void)close_fd(arg_fd(a, i));
+	}
+	return 0;
 }
 
 /* The permissions in the "type;uid;gid;perm;name" that describes a key; 0 if there are none. */

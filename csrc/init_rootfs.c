@@ -76,7 +76,8 @@ static int bind_rootfs(const char *rootfs, struct failure *f)
 
 int op_root(const struct args *a, struct failure *f)
 {
-	long err = make_parent_private(a->v[0].s);
+	const int own_mounts = (int)a->v[1].u;
+	long err = own_mounts ? make_parent_private(a->v[0].s) : 0;
 
 	if (err < 0)
 		return fail(f, err, STEP_ROOT_PRIVATE);
@@ -85,9 +86,13 @@ int op_root(const struct args *a, struct failure *f)
 				      O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self.host < 0)
 		return fail(f, self.host, STEP_ROOT_OPEN);
-	self.root = bind_rootfs(a->v[0].s, f);
+	if (own_mounts)
+		self.root = bind_rootfs(a->v[0].s, f);
+	else
+		self.root = (int)sys4(__NR_openat, AT_FDCWD, a->v[0].s,
+				      O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (self.root < 0)
-		return -1;
+		return own_mounts ? -1 : fail(f, self.root, STEP_ROOT_OPEN);
 	err = chdir_fd(self.root);
 	return err < 0 ? fail(f, err, STEP_ROOT_OPEN) : 0;
 }

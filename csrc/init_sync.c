@@ -98,7 +98,7 @@ static void hook_child(const struct args *a, const int fds[3], int report)
 {
 	/* argv and env of a hook are bounded by the plan's size; so is this array. */
 	static const char *list[4096];
-	const u32 argc = (u32)a->v[5].u, given = a->n - 6;
+	const u32 argc = (u32)a->v[6].u, given = a->n - 7;
 	s32 err = 7; /* E2BIG */
 	u32 i, at = 0;
 
@@ -106,12 +106,14 @@ static void hook_child(const struct args *a, const int fds[3], int report)
 		(void)sys1(__NR_fchdir, self.root); /* createContainer: cwd is the rootfs */
 	for (i = 0; i < 3; i++)
 		(void)sys3(__NR_dup3, fds[i], i, 0);
-	if (given + 2 <= sizeof(list) / sizeof(*list) && argc <= given) {
+	if (given + 3 <= sizeof(list) / sizeof(*list) && argc <= given) {
 		for (i = 0; i < argc; i++)
-			list[at++] = a->v[6 + i].s;
+			list[at++] = a->v[7 + i].s;
 		list[at++] = NULL;
 		for (i = argc; i < given; i++)
-			list[at++] = a->v[6 + i].s;
+			list[at++] = a->v[7 + i].s;
+		if (a->v[5].u)
+			list[at++] = self.home;
 		list[at] = NULL;
 		err = (s32)-sys3(__NR_execve, a->v[1].s, list, list + argc + 1);
 	}

@@ -27,7 +27,9 @@ enum plan_op {
 	/* namespaces, in the first stage (a host process until OP_CLONE) */
 	OP_JOIN = 1,		/* f u      setns(descriptor, CLONE_NEW*) */
 	OP_UNSHARE,		/* u        unshare(CLONE_NEW*) */
-	OP_CLONE,		/* u        go on in a child of pyrunc with these CLONE_NEW* */
+	OP_CLONE,		/* u f*     go on in a child of pyrunc with these CLONE_NEW*, born into the
+				 *          cgroup2 directory */
+	OP_ENTER,		/* f*       write "0" to these v1 `tasks` files: move ourselves */
 	/* the conversation */
 	OP_SYNC,		/* u        say SYNC_*, wait for the go-ahead */
 	/* the environment */
@@ -38,7 +40,8 @@ enum plan_op {
 	OP_SYSCTL,		/* s s      path below /proc/sys, value */
 	/* the root filesystem */
 	OP_PROPAGATE,		/* u        mount(2) propagation flags on "/" */
-	OP_ROOT,		/* s        host path of the rootfs: private parent, bind onto itself, open */
+	OP_ROOT,		/* s u      host path of the rootfs: open it; 1: its parent mount becomes
+				 *          private and it is bound onto itself first */
 	OP_MOUNT,		/* s s s s u u s u*  source, target, fstype, data, MS_* flags, MOUNT_* options,
 				 *          bind source to fall back on ("" none), propagation flags */
 	OP_BIND,		/* s s u u u u u*  source, target, MS_* set, MS_* cleared, MOUNT_ATTR_* recursive
@@ -65,8 +68,8 @@ enum plan_op {
 	OP_CAPS,		/* u u u u  effective, permitted, inheritable, ambient masks */
 	OP_HOME,		/* u        look HOME of uid up in /etc/passwd, for OP_EXEC */
 	OP_LOOKUP,		/* s u s    args[0], 1: PATH is set, PATH */
-	OP_HOOK,		/* s s s s u u s*  label, path, state JSON before and after the pid, timeout in ms
-				 *          (u64 max: none), argc, then argv and env */
+	OP_HOOK,		/* s s s s u u u s*  label, path, state JSON before and after the pid, timeout in
+				 *          ms (u64 max: none), 1: append HOME, argc, then argv and env */
 	OP_AWAIT,		/* f        close the conversation; block until a byte comes out of exec.fifo */
 	OP_EXEC,		/* u u s*   1: append HOME, argc, then argv and env */
 	OP_LAST,
@@ -79,8 +82,9 @@ enum plan_mount_option {
 };
 
 enum plan_sync {
-	SYNC_JOINED = 1,	/* in its namespaces: host joins the cgroup, writes oom_score_adj */
-	SYNC_MOUNTED = 2,	/* mounts are done: host sets limits, runs prestart, createRuntime */
+	SYNC_JOINED = 1,	/* in its namespaces: host joins the cgroup that init cannot join itself */
+	SYNC_MOUNTED = 2,	/* mounts are done: host sets limits and OOM score, runs prestart and
+				 * createRuntime hooks */
 	SYNC_READY = 3,		/* all but seccomp and exec is done: host writes rlimits and the record */
 };
 
@@ -97,7 +101,7 @@ enum plan_step {
 	STEP_NONE = 0,
 	STEP_PLAN,		/* malformed plan */
 	STEP_PROTOCOL,		/* pyrunc hung up or answered nonsense */
-	STEP_SETNS, STEP_UNSHARE, STEP_CLONE, STEP_SETSID, STEP_PROCFS,
+	STEP_SETNS, STEP_UNSHARE, STEP_CLONE, STEP_CGROUP, STEP_SETSID, STEP_PROCFS,
 	STEP_KEYRING_JOIN, STEP_KEYRING_PERM,
 	STEP_LOOPBACK, STEP_HOSTNAME, STEP_DOMAINNAME, STEP_SYSCTL_OPEN, STEP_SYSCTL_WRITE,
 	STEP_PROPAGATE, STEP_ROOT_PRIVATE, STEP_ROOT_BIND, STEP_ROOT_OPEN,

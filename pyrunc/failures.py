@@ -22,6 +22,7 @@ EISDIR = 21
 LEADS = {
     lib.STEP_PLAN: "malformed plan",
     lib.STEP_PROTOCOL: "unable to talk to init",
+    lib.STEP_CGROUP: "unable to apply cgroup configuration",
     lib.STEP_SETSID: "setsid",
     lib.STEP_PROCFS: "unable to open a procfs",
     lib.STEP_KEYRING_JOIN: "unable to join session keyring: unable to create session key",

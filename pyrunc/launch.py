@@ -7,7 +7,18 @@ OCI runtime-spec 1.3, runtime.md "Lifecycle" steps 1 to 8.
 import os
 import time
 
-from pyrunc import cgroups, container, files, handshake, host, process, procfs, record, spec
+from pyrunc import (
+    cgroups,
+    container,
+    files,
+    handshake,
+    host,
+    namespaces,
+    process,
+    procfs,
+    record,
+    spec,
+)
 from pyrunc import plan as plans
 from pyrunc._core import lib
 from pyrunc.errors import Error, strerror
@@ -70,6 +81,7 @@ class Launch:
         "id",
         "init",
         "lock",
+        "no_pivot",
         "opts",
         "paths",
         "pid_file",
@@ -86,6 +98,7 @@ class Launch:
         self.opts = opts
         self.id: str = opts["args"][0]
         self.root: str = opts["root"]
+        self.no_pivot = bool(opts.get("no_pivot"))
         self.stdio = (-1, -1, -1)
         self.undo: "list[Callable[[], None]]" = []
         self.lock = -1
@@ -115,17 +128,19 @@ class Launch:
         linux = self.spec.get("linux") or {}
         self.resources = linux.get("resources") or {}
         mode = cgroups.mode()
-        cgroups.validate(self.resources, mode)
+        for text in cgroups.validate(self.resources, mode):
+            _warn(text)
         self.paths = cgroups.paths(
             linux.get("cgroupsPath", ""), self.id, self.opts["systemd_cgroup"]
         )
-        facts = host.facts(self.spec, mode, self.paths, bool(self.opts.get("no_pivot")))
-        spec.validate(self.spec, facts)
-        rootfs = os.path.normpath(os.path.join(self.bundle, self.spec["root"]["path"]))
+        facts = self._facts()
+        spec.validate(self.spec, facts, self.no_pivot)
+        rootfs = spec.rootfs(self.spec, self.bundle)
 
         self.lock = container.claim(self.root, self.id)
         self.undo.append(self._unclaim)
         cgroups.check_free(self.paths)
+        devices = [device["path"] for device in linux.get("devices") or []]
         self.record = record.build(
             self.spec,
             self.id,
@@ -134,12 +149,17 @@ class Launch:
             self.paths,
             mode,
             cgroups.record(
-                linux.get("cgroupsPath", ""), self.id, self.resources, self.opts["systemd_cgroup"]
+                linux.get("cgroupsPath", ""),
+                self.id,
+                self.resources,
+                self.opts["systemd_cgroup"],
+                device_paths=devices,
             ),
             self.opts,
         )
         container.write_intent(self.root, self.id, self.record)
 
+        self._make_cgroups()
         fds: list[int] = []
         try:
             plan = self._plan(facts, rootfs, fds)
@@ -148,8 +168,6 @@ class Launch:
             for fd in fds:
                 os.close(fd)
         self.undo.append(self._end_init)
-        self.undo.append(self._remove_cgroups)
-        cgroups.create(self.paths, self.resources)
         handshake.converse(self.init, self._on_sync, _warn)
 
     def start(self) -> None:
@@ -172,11 +190,26 @@ class Launch:
 
     # --- the plan ---
 
+    def _facts(self) -> "dict[str, Any]":
+        """What the plan needs to know about this host."""
+        joined = namespaces.joined(self.spec.get("linux") or {})
+        return {
+            **host.facts(*plans.facts_for(self.spec, self.no_pivot)),
+            "cgroup_paths": self.paths,
+            "same_namespaces": [kind for kind, path in joined if host.same_namespace(path, kind)],
+        }
+
     def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> plans.Plan:
         """The plan; descriptors that its 'f' arguments index are appended to fds."""
         linux = self.spec.get("linux") or {}
         index: "dict[Any, int]" = {"fifo": 0}
         fds.append(self._make_fifo())
+        tasks, unified = cgroups.entries(self.paths)
+        index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
+        fds += tasks
+        if unified >= 0:
+            index["cgroup"] = len(fds)
+            fds.append(unified)
         for space in linux.get("namespaces") or []:
             if space.get("path"):
                 index["ns", space["type"]] = len(fds)
@@ -200,7 +233,7 @@ class Launch:
                 "id": self.id,
                 "bundle": self.bundle,
                 "rootfs": rootfs,
-                "no_pivot": bool(self.opts.get("no_pivot")),
+                "no_pivot": self.no_pivot,
                 "no_new_keyring": bool(self.opts.get("no_new_keyring")),
                 "fds": index,
                 "seccomp": filtered,
@@ -228,31 +261,20 @@ class Launch:
     # --- the host's part in the conversation ---
 
     def _on_sync(self, init: handshake.Init, point: int) -> None:
-        if point == lib.SYNC_JOINED:
-            self._joined(init.pid)
-        elif point == lib.SYNC_MOUNTED:
+        if point == lib.SYNC_MOUNTED:
             self._mounted(init.pid)
         else:
             self._ready(init.pid)
 
-    def _joined(self, pid: int) -> None:
-        """The process exists: into its cgroup before it can use anything, with its OOM score."""
-        try:
-            cgroups.join(self.paths, pid)
-        except Error as err:
-            raise Error(f"unable to apply cgroup configuration: {err.message}") from err
-        score = (self.spec.get("process") or {}).get("oomScoreAdj")
-        if score is not None:
-            path = f"/proc/{pid}/oom_score_adj"
-            try:
-                files.write(path, str(score))
-            except OSError as err:
-                raise Error(
-                    f"failed to update /proc/self/oom_score_adj: {strerror(err.errno or 0)}"
-                ) from err
-
     def _mounted(self, pid: int) -> None:
-        """Limits, then the hooks that run beside the runtime."""
+        """OOM score and limits, then the hooks that run beside the runtime."""
+        score = self.spec["process"].get("oomScoreAdj")
+        if score is not None:
+            try:
+                files.write(f"/proc/{pid}/oom_score_adj", str(score))
+            except OSError as err:
+                text = f"failed to update /proc/self/oom_score_adj: {strerror(err.errno or 0)}"
+                raise Error(text) from err
         linux = self.spec.get("linux") or {}
         devices = [device["path"] for device in linux.get("devices") or []]
         try:
@@ -313,12 +335,18 @@ class Launch:
         if self.init:
             handshake.end(self.init)
 
-    def _remove_cgroups(self) -> None:
-        if self.init:
-            handshake.end(self.init)
-        if cgroups.pids(self.paths):
+    def _make_cgroups(self) -> None:
+        try:
+            made = cgroups.create(self.paths, self.resources)
+        except Error as err:
+            raise Error(f"unable to apply cgroup configuration: {err.message}") from err
+        self.undo.append(lambda: self._remove_cgroups(made))
+
+    def _remove_cgroups(self, made: "list[str]") -> None:
+        if cgroups.pids(self.paths):  # a container without a pid namespace of its own
             cgroups.kill_all(self.paths, 9)
         cgroups.remove(self.paths)
+        cgroups.discard(made)
 
     def _unclaim(self) -> None:
         container.remove_directory(f"{self.root}/{self.id}")

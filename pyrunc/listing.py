@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 FIELDS = {
     "join": "fd:fd namespace:clone",
     "unshare": "namespaces:clone",
-    "clone": "namespaces:clone",
+    "clone": "namespaces:clone *cgroup:fd",
+    "enter": "*tasks:fd",
     "sync": "point:sync",
     "keyring": "name permissions:hex",
     "loopback": "",
@@ -24,7 +25,7 @@ FIELDS = {
     "domainname": "name",
     "sysctl": "path value",
     "propagate": "flags:propagation",
-    "root": "path",
+    "root": "path own_mounts:flag",
     "mount": "source target type data flags:ms options:options fallback *propagation:propagation",
     "bind": "source target flags:ms cleared:ms set:attr clear:attr *propagation:propagation",
     "remount": "target flags:ms",
@@ -48,7 +49,7 @@ FIELDS = {
     "caps": "effective:caps permitted:caps inheritable:caps ambient:caps",
     "home": "uid",
     "lookup": "name path_is_set:flag path",
-    "hook": "label path before after timeout:timeout argc:argv",
+    "hook": "label path before after timeout:timeout append_home:flag argc:argv",
     "await": "fd:fd",
     "exec": "append_home:flag argc:argv",
 }

@@ -46,13 +46,13 @@ def join(plan: "Plan", linux: "Doc", fds: "dict[Any, int]") -> None:
         plan.join(fds["ns", kind], FLAGS[kind], _origin(linux, kind))
 
 
-def clone(plan: "Plan", linux: "Doc") -> None:
-    """Go on in a child with every new namespace but the cgroup's."""
+def clone(plan: "Plan", linux: "Doc", cgroup: "int | None") -> None:
+    """Go on in a child with every new namespace but the cgroup's.  cgroup: of cgroup2, to be born in."""
     flags = 0
     for kind, path in listed(linux).items():
         if not path and kind != "cgroup":
             flags |= FLAGS[kind]
-    plan.clone(flags, "linux.namespaces")
+    plan.clone(flags, cgroup, "linux.namespaces")
 
 
 def unshare_cgroup(plan: "Plan", linux: "Doc") -> None:

@@ -59,8 +59,12 @@ class Plan:
     def unshare(self, kinds: int, origin: str = "") -> None:
         self.add("unshare", kinds, origin=origin)
 
-    def clone(self, kinds: int, origin: str = "") -> None:
-        self.add("clone", kinds, origin=origin)
+    def clone(self, kinds: int, cgroup: "int | None" = None, origin: str = "") -> None:
+        born_into = () if cgroup is None else (Fd(cgroup),)
+        self.add("clone", kinds, *born_into, origin=origin)
+
+    def enter(self, tasks: "list[int]") -> None:
+        self.add("enter", *[Fd(fd) for fd in tasks], origin="linux.cgroupsPath")
 
     def sync(self, point: int) -> None:
         self.add("sync", point)
@@ -83,8 +87,8 @@ class Plan:
     def propagate(self, flags: int, origin: str = "linux.rootfsPropagation") -> None:
         self.add("propagate", flags, origin=origin)
 
-    def root(self, path: str) -> None:
-        self.add("root", path, origin="root.path")
+    def root(self, path: str, own_mounts: int) -> None:
+        self.add("root", path, own_mounts, origin="root.path")
 
     def mount(
         self,
@@ -194,11 +198,13 @@ class Plan:
         state: "tuple[str, str]",
         *,
         timeout: int,
+        append_home: int,
         argv: "list[str]",
         env: "list[str]",
         origin: str = "",
     ) -> None:
-        self.add("hook", label, path, *state, timeout, len(argv), *argv, *env, origin=origin)
+        numbers = (timeout, append_home, len(argv))
+        self.add("hook", label, path, *state, *numbers, *argv, *env, origin=origin)
 
     def await_(self, fd: int) -> None:
         self.add("await", Fd(fd))
@@ -283,9 +289,10 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     namespaces.join(plan, linux, fds)
     # Always, even with no flag: only a child can be in the pid namespace, and the first stage is
     # no child of the container's parent.
-    namespaces.clone(plan, linux)
-    # The host moves init into its cgroup before anything else can fork or allocate.
-    plan.sync(lib.SYNC_JOINED)
+    # Into the cgroup before anything else can fork or allocate.
+    namespaces.clone(plan, linux, fds.get("cgroup"))
+    if fds.get("tasks"):
+        plan.enter(fds["tasks"])
     # The root of a new cgroup namespace is the cgroup one is in: so after the join of the cgroup.
     namespaces.unshare_cgroup(plan, linux)
 
@@ -298,7 +305,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if has_mounts:
         # First, so that no mount below propagates to the host.
         plan.propagate(rootfs.propagation(linux, bool(opts.get("no_pivot"))))
-    plan.root(opts["rootfs"])
+    plan.root(opts["rootfs"], int(has_mounts))
     mounts.mount(plan, entries, linux, facts)
     # After the mounts: they live on the /dev that mounts[] brought.
     if own_dev:
@@ -380,13 +387,15 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if nnp and opts.get("seccomp"):
         plan.seccomp(*opts["seccomp"])
     plan.await_(fds["fifo"])
-    hooks(plan, spec, "startContainer", env, opts)
+    hooks(plan, spec, "startContainer", env, opts, needs_home)
     plan.exec(int(needs_home), user["args"], env)
     return plan
 
 
-def hooks(plan: Plan, spec: "Doc", kind: str, env: "list[str]", opts: "Doc") -> None:
-    """The hooks init runs.  env: what a hook without `env` gets."""
+def hooks(
+    plan: Plan, spec: "Doc", kind: str, env: "list[str]", opts: "Doc", append_home: bool = False
+) -> None:
+    """The hooks init runs.  env, append_home: what a hook without `env` gets."""
     for i, hook in enumerate(spec.get("hooks", {}).get(kind, ())):
         timeout = hook.get("timeout")
         plan.hook(
@@ -394,6 +403,7 @@ def hooks(plan: Plan, spec: "Doc", kind: str, env: "list[str]", opts: "Doc") -> 
             hook["path"],
             opts["hook_state"]("creating" if kind == "createContainer" else "created"),
             timeout=NO_TIMEOUT if timeout is None else timeout * 1000,
+            append_home=int(append_home and not hook.get("env")),
             argv=hook.get("args") or [hook["path"]],
             env=hook.get("env") or env,
             origin=f"hooks.{kind}[{i}]",

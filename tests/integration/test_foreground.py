@@ -1,0 +1,137 @@
+"""Foreground `run`: a proxy that loses no byte and no signal, and exits as the container did."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import read, wait_for
+
+
+def start(pyrunc, bundle, *options, **streams):
+    name = pyrunc.id()
+    process = pyrunc.popen("run", "--bundle", bundle.save(), *options, name, **streams)
+    return name, process
+
+
+def cpu_ticks(pid):
+    fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+@pytest.mark.parametrize("code", [0, 1, 42, 255])
+def test_the_exit_code_is_the_programs(pyrunc, bundle, code):
+    pyrunc.run(bundle.sh(f"exit {code}"), code=code)
+
+
+def test_a_death_by_signal_is_128_and_its_number(pyrunc, bundle):
+    # pid 1 of a pid namespace ignores signals it sends to itself, so a shared one it is
+    pyrunc.run(bundle.namespace("pid", False).sh("kill -9 $$"), code=137)
+    pyrunc.run(bundle.namespace("pid", False).sh("kill -15 $$"), code=143)
+
+
+def test_streams_stay_apart(pyrunc, bundle):
+    result = pyrunc.run(bundle.sh("echo out; echo err >&2"))
+    assert (result.stdout, result.stderr) == ("out\n", "err\n")
+
+
+def test_stdin_reaches_the_program_and_so_does_its_end(pyrunc, bundle):
+    assert pyrunc.run(bundle.args("wc", "-c"), stdin="x" * 300000).stdout.strip() == "300000"
+
+
+def test_stdio_is_pipes_and_not_ours(pyrunc, bundle):
+    result = pyrunc.run(bundle.sh("for fd in 0 1 2; do readlink /proc/self/fd/$fd; done"))
+    assert [line.partition(":")[0] for line in result.stdout.split()] == ["pipe"] * 3
+
+
+def test_huge_output_arrives_whole(pyrunc, bundle):
+    result = pyrunc.run(bundle.sh("seq 1 400000"))
+    expected = "".join(f"{n}\n" for n in range(1, 400001))
+    digest = lambda text: hashlib.sha256(text.encode()).hexdigest()  # noqa: E731
+    assert digest(result.stdout) == digest(expected)
+
+
+def test_a_slow_reader_holds_the_writer_back_and_loses_nothing(pyrunc, bundle):
+    name, process = start(
+        pyrunc,
+        bundle.sh("seq 1 100000; echo written >/tmp/done"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    wait_for(lambda: name in pyrunc.names() and pyrunc("state", name, code=None).code == 0)
+    before = cpu_ticks(process.pid)
+    time.sleep(0.5)  # the test's subject: time passes, nobody reads
+    assert cpu_ticks(process.pid) - before <= 5, "the relay spins"
+    assert not os.path.exists(f"{bundle.rootfs}/tmp/done"), "the writer was not held back"
+    assert process.communicate()[0].split()[-1] == b"100000"
+    assert process.returncode == 0
+
+
+def test_a_vanished_reader_ends_the_writer(pyrunc, bundle):
+    _, process = start(
+        pyrunc,
+        bundle.namespace("pid", False).args("sh", "-c", "while echo y; do :; done; exit 3"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(20) in (3, 128 + signal.SIGPIPE)
+
+
+@pytest.mark.parametrize("number", [1, 2, 10, 12, 15, 18, 20, 34, 64])
+def test_signals_are_forwarded(pyrunc, bundle, number):
+    name, process = start(
+        pyrunc,
+        bundle.sh(f"trap 'echo got; exit 7' {number}; echo set; while :; do sleep 0.05; done"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"set\n", name
+    process.send_signal(number)
+    assert process.communicate(timeout=20)[0] == b"got\n"
+    assert process.returncode == 7
+
+
+def test_the_container_is_removed_and_keep_keeps_it(pyrunc, bundle):
+    pyrunc.run(bundle.args("true"))
+    assert pyrunc.names() == []
+    name = pyrunc.id()
+    pyrunc("run", "--keep", "--bundle", bundle.path, name)
+    assert pyrunc.status(name) == "stopped"
+    assert pyrunc.state(name)["pid"] == 0
+    pyrunc("delete", name)
+
+
+def test_orphans_are_reaped_and_only_the_main_status_counts(pyrunc, bundle):
+    bundle.namespace("pid", False).sh("(sleep 0.1; exit 9) & (exit 5) & exit 4")
+    pyrunc.run(bundle, code=4)
+
+
+def test_detached_run_returns_at_once_and_prints_nothing(pyrunc, bundle):
+    name = pyrunc.id()
+    result = pyrunc("run", "-d", "--bundle", bundle.args("sleep", "1000").save(), name)
+    assert (result.stdout, result.stderr) == ("", "")
+    assert pyrunc.status(name) == "running"
+
+
+def test_a_terminal_is_refused_with_a_clear_error(pyrunc, bundle):
+    bundle.process["terminal"] = True
+    result = pyrunc.run(bundle.args("true"), code=1)
+    assert "terminal" in result.message and "not supported yet" in result.message
+    assert pyrunc.names() == []
+
+
+def test_a_killed_run_leaves_a_container_that_can_be_deleted(pyrunc, bundle):
+    name, process = start(pyrunc, bundle.args("sleep", "1000"), stdin=subprocess.DEVNULL)
+    wait_for(
+        lambda: pyrunc("state", name, code=None).code == 0 and pyrunc.status(name) == "running"
+    )
+    process.kill()
+    process.wait()
+    pyrunc("delete", "--force", name)
+    assert pyrunc.names() == []

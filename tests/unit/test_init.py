@@ -1,0 +1,187 @@
+"""The static init: it checks a plan completely before it acts, and reports facts on its socket."""
+
+import os
+import struct
+
+import pytest
+
+from pyrunc import handshake
+from pyrunc._core import lib
+from pyrunc.errors import Error
+from pyrunc.plan import Plan
+
+pytestmark = pytest.mark.skipif(not os.path.exists(handshake.INIT), reason="init is not built")
+
+HEADER = struct.Struct("<IIII")
+
+
+class Bytes:
+    """Stands where a Plan stands, with bytes nobody would encode."""
+
+    ops: list = []
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def encode(self) -> bytes:
+        return self.data
+
+
+def op(code: int, *args: bytes, size: "int | None" = None) -> bytes:
+    body = b"".join(args)
+    return struct.pack("<HHI", code, len(args), len(body) if size is None else size) + body
+
+
+def number(value: int, kind: bytes = b"u", length: int = 8) -> bytes:
+    return kind + struct.pack("<I", length) + value.to_bytes(8, "little")
+
+
+def text(value: bytes, length: "int | None" = None) -> bytes:
+    return b"s" + struct.pack("<I", len(value) if length is None else length) + value
+
+
+def plan(*ops: bytes, magic: int = lib.PLAN_MAGIC, build: int = lib.PLAN_BUILD_ID, extra: int = 0):
+    body = b"".join(ops)
+    return HEADER.pack(magic, build, len(ops), HEADER.size + len(body) + extra) + body
+
+
+def report(data: "bytes | Plan", fds: "tuple[int, ...]" = ()) -> "tuple[int, int, int, int]":
+    """(kind, op, step, errno) of the first message init sends about a plan."""
+    init = handshake.spawn(Bytes(data) if isinstance(data, bytes) else data, list(fds))
+    try:
+        message = os.read(init.socket, 4096)
+        assert len(message) >= handshake.HEAD
+        return struct.unpack_from("<IIIi", message)
+    finally:
+        handshake.end(init)
+
+
+# If a malformed plan were run, this first op would end the first stage with a message of its own.
+CLONE = op(lib.OP_CLONE, number(0))
+
+
+@pytest.mark.parametrize(
+    ("what", "data"),
+    [
+        ("empty", b""),
+        ("shorter than a header", b"PPLN"),
+        ("foreign magic", plan(CLONE, magic=1)),
+        ("another build of plan.h", plan(CLONE, build=lib.PLAN_BUILD_ID ^ 1)),
+        ("size is not the file's", plan(CLONE, extra=8)),
+        ("op 0", plan(CLONE, op(0))),
+        ("unknown op", plan(CLONE, op(lib.OP_LAST))),
+        ("op number far out", plan(CLONE, op(0xFFFF))),
+        ("op reaches past the end", plan(CLONE, op(lib.OP_NNP, size=64))),
+        ("op longer than its arguments", plan(CLONE, op(lib.OP_UMASK, number(0), size=4096))),
+        ("missing argument", plan(CLONE, op(lib.OP_UMASK))),
+        ("one argument too many", plan(CLONE, op(lib.OP_UMASK, number(0), number(0)))),
+        ("text where a number belongs", plan(CLONE, op(lib.OP_UMASK, text(b"x\0")))),
+        ("number of four bytes", plan(CLONE, op(lib.OP_UMASK, number(0, length=4)))),
+        ("text without its NUL", plan(CLONE, op(lib.OP_HOSTNAME, text(b"x")))),
+        ("text with a NUL inside", plan(CLONE, op(lib.OP_HOSTNAME, text(b"a\0b\0")))),
+        ("empty text argument", plan(CLONE, op(lib.OP_HOSTNAME, text(b"")))),
+        ("length of 4 GiB", plan(CLONE, op(lib.OP_HOSTNAME, text(b"x\0", 0xFFFFFFFF)))),
+        ("descriptor that was not passed", plan(CLONE, op(lib.OP_AWAIT, number(0, b"f")))),
+        ("descriptor index that overflows", plan(CLONE, op(lib.OP_AWAIT, number(2**63, b"f")))),
+        ("half an op header", plan(CLONE)[:12] + b"\x1b\0\0\0" + CLONE + b"\0\0\0"),
+    ],
+)
+def test_a_malformed_plan_is_refused_before_its_first_op(what: str, data: bytes) -> None:
+    kind, index, step, errno = report(data)
+    assert (kind, step, errno) == (lib.MSG_FAIL, lib.STEP_PLAN, 22), what
+    assert index == 0
+
+
+def test_every_truncation_of_a_plan_is_refused() -> None:
+    p = Plan()
+    p.clone(0)
+    p.hostname("name")
+    p.exec(0, ["a"], ["B=c"])
+    whole = p.encode()
+    for length in range(0, len(whole), 3):
+        data = whole[:length]
+        if length >= HEADER.size:
+            data = data[:12] + struct.pack("<I", length) + data[16:]
+        assert report(data)[:3] == (lib.MSG_FAIL, 0, lib.STEP_PLAN), length
+
+
+def test_a_failing_op_names_itself_its_step_and_errno() -> None:
+    p = Plan()
+    p.umask(0o22)
+    p.chdir("/does/not/exist", 0)
+    assert report(p) == (lib.MSG_FAIL, 1, lib.STEP_CHDIR, 2)
+
+
+def test_a_failure_becomes_an_error_in_runcs_words() -> None:
+    p = Plan()
+    p.clone(0)
+    p.lookup("no-such-program", 1, "/nowhere:/bin")
+    init = handshake.spawn(p, [])
+    with pytest.raises(Error) as caught:
+        handshake.converse(init, lambda *_: None, lambda _: None)
+    handshake.end(init)
+    assert caught.value.message == ('exec: "no-such-program": executable file not found in $PATH')
+
+
+def test_init_ends_when_its_creator_hangs_up() -> None:
+    p = Plan()
+    p.clone(0)
+    p.sync(lib.SYNC_JOINED)
+    p.exec(0, ["true"], [])
+    init = handshake.spawn(p, [])
+    packets = [os.read(init.socket, 4096) for _ in range(2)]
+    pid = next(
+        struct.unpack_from("<Q", packet, 16)[0]
+        for packet in packets
+        if struct.unpack_from("<I", packet)[0] == lib.MSG_PID
+    )
+    os.waitpid(init.first, 0)
+    init.first = 0
+    os.close(init.socket)
+    init.socket = -1
+    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 1
+
+
+def test_the_sealed_copy_cannot_be_changed() -> None:
+    fd = lib.core_seal(os.fsencode(handshake.INIT))
+    assert fd >= 0
+    try:
+        for attempt in (lambda: os.write(fd, b"x"), lambda: os.ftruncate(fd, 0)):
+            with pytest.raises(PermissionError):
+                attempt()
+    finally:
+        os.close(fd)
+
+
+def test_init_inherits_nothing_but_what_it_is_given() -> None:
+    stray = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(stray, True)
+    read, write = os.pipe()
+    p = Plan()
+    p.clone(0)
+    p.sync(lib.SYNC_JOINED)
+    init = handshake.spawn(p, [read])
+    try:
+        found = {}
+
+        def look(init: handshake.Init, _: int) -> None:
+            for fd in os.listdir(f"/proc/{init.pid}/fd"):
+                found[int(fd)] = os.readlink(f"/proc/{init.pid}/fd/{fd}")
+            raise Error("seen")
+
+        with pytest.raises(Error, match="seen"):
+            handshake.converse(init, look, lambda _: None)
+    finally:
+        handshake.end(init)
+        for fd in (stray, read, write):
+            os.close(fd)
+    base = handshake.BASE
+    assert found[base].startswith("socket:")
+    assert found[base + 2].startswith("pipe:")
+    # besides stdio: the socket, the pipe, and init's own procfs
+    assert sorted(
+        fd for fd in found if fd > 2 and "/proc" not in found[fd] and found[fd] != "/"
+    ) == [
+        base,
+        base + 2,
+    ]
