@@ -1,9 +1,11 @@
 """Builds what a wheel of pyrunc carries besides Python: everything else is in pyproject.toml.
 
-    pyrunc/_core, pyrunc/_seccomp   extensions, by cffi from csrc/build.py
+    pyrunc/_core, pyrunc/_seccomp   extensions, by cffi
     pyrunc/_init                    the static helper that becomes a container's process
     pyrunc/_schema.py               the shape check of config.json, from oci-spec/
     bin/pyrunc                      the command itself: a program, not a script of pip's making
+
+Binaries are compiled by csrc/build.py.
 """
 
 import importlib.util

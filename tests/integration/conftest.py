@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from harness import Bundle, Runtime, cgroup_dirs, processes_in, read, wait_for
 
 

@@ -1,0 +1,308 @@
+"""mounts and the root filesystem, as seen from inside; the host's mounts never change."""
+
+import os
+import stat
+
+import pytest
+
+from harness import read
+
+
+@pytest.fixture(autouse=True)
+def hosts_mounts_stay():
+    """Every test here: /proc/self/mountinfo of the host is the same before and after."""
+    before = read("/proc/self/mountinfo")
+    yield
+    assert read("/proc/self/mountinfo") == before
+
+
+def test_default_mounts(pyrunc, bundle):
+    mounts = pyrunc.probe(bundle)["mounts"]
+    kinds = {path: mounts[path]["type"] for path in ("/proc", "/dev", "/dev/pts", "/dev/shm")}
+    assert kinds == {"/proc": "proc", "/dev": "tmpfs", "/dev/pts": "devpts", "/dev/shm": "tmpfs"}
+    assert mounts["/dev/mqueue"]["type"] == "mqueue"
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(mounts["/sys"]["options"])
+
+
+def test_nothing_of_the_host_is_left(pyrunc, bundle):
+    mounts = pyrunc.probe(bundle)["mounts"]
+    configured = {mount["destination"] for mount in bundle.mounts}
+    covered = set(bundle.linux["maskedPaths"] + bundle.linux["readonlyPaths"])
+    for path in mounts:
+        known = path == "/" or path in configured | covered or path.startswith("/sys/fs/cgroup/")
+        assert known, path
+
+
+def test_tmpfs(pyrunc, bundle):
+    bundle.mount("/data", "tmpfs", "size=64k", "mode=0711", "nosuid", kind="tmpfs")
+    mount = pyrunc.probe(bundle)["mounts"]["/data"]
+    assert mount["type"] == "tmpfs"
+    assert {"size=64k", "mode=711"} <= set(mount["super"])
+    assert "nosuid" in mount["options"]
+
+
+def test_tmpfs_keeps_the_mode_of_its_mountpoint(pyrunc, bundle):
+    os.mkdir(f"{bundle.rootfs}/data")
+    os.chmod(f"{bundle.rootfs}/data", 0o1751)
+    bundle.mount("/data", "tmpfs", kind="tmpfs")
+    assert pyrunc.run(bundle.args("stat", "-c", "%a", "/data")).stdout == "1751\n"
+
+
+def test_read_only_tmpfs_can_hold_later_mountpoints(pyrunc, bundle, tmp_path):
+    (tmp_path / "source").mkdir()
+    bundle.mount("/data", "tmpfs", "ro", kind="tmpfs")
+    bundle.mount("/data/inner", tmp_path / "source")
+    result = pyrunc.run(bundle.sh("ls /data; touch /data/x"), code=1)
+    assert result.stdout == "inner\n"
+    assert "Read-only file system" in result.stderr
+
+
+def test_tmpcopyup(pyrunc, bundle):
+    bundle.write("data/sub/file", "content", 0o604)
+    os.chown(f"{bundle.rootfs}/data/sub/file", 1000, 1001)
+    os.symlink("sub/file", f"{bundle.rootfs}/data/link")
+    bundle.mount("/data", "tmpfs", "tmpcopyup", kind="tmpfs")
+    bundle.sh("cat /data/link; stat -c ' %a %u %g' /data/sub/file; rm -r /data/*")
+    assert pyrunc.run(bundle).stdout == "content 604 1000 1001\n"
+    assert read(f"{bundle.rootfs}/data/sub/file") == "content"
+
+
+def test_bind_directory(pyrunc, bundle, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    bundle.mount("/data", source).sh("echo inside > /data/file")
+    pyrunc.run(bundle)
+    assert read(source / "file") == "inside\n"
+
+
+def test_bind_file_makes_its_mountpoint(pyrunc, bundle, tmp_path):
+    (tmp_path / "file").write_text("content")
+    bundle.mount("/new/dir/file", tmp_path / "file").args("cat", "/new/dir/file")
+    assert pyrunc.run(bundle).stdout == "content"
+    assert stat.S_IMODE(os.stat(f"{bundle.rootfs}/new/dir").st_mode) == 0o755
+    assert stat.S_ISREG(os.stat(f"{bundle.rootfs}/new/dir/file").st_mode)
+
+
+def test_bind_source_relative_to_the_bundle(pyrunc, bundle):
+    os.mkdir(f"{bundle.path}/source")
+    bundle.mount("/data", "source").sh("touch /data/file")
+    pyrunc.run(bundle)
+    assert os.path.exists(f"{bundle.path}/source/file")
+
+
+def test_bind_options(pyrunc, bundle, tmp_path):
+    (tmp_path / "source").mkdir()
+    bundle.mount("/data", tmp_path / "source", "ro", "nosuid", "nodev", "noexec", "noatime")
+    options = pyrunc.probe(bundle)["mounts"]["/data"]["options"]
+    assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= set(options)
+
+
+def test_type_is_ignored_for_a_bind(pyrunc, bundle, tmp_path):
+    (tmp_path / "source").mkdir()
+    bundle.mount("/data", tmp_path / "source", "rbind", kind="ext4")
+    assert "/data" in pyrunc.probe(bundle)["mounts"]
+
+
+def test_missing_bind_source(pyrunc, bundle):
+    bundle.mount("/data", "/absent")
+    message = pyrunc.run(bundle, code=1).message
+    assert message.endswith("stat /absent: no such file or directory")
+    assert 'error mounting "/absent" to rootfs at "/data"' in message
+    assert pyrunc.names() == []
+
+
+def test_mounts_come_in_order(pyrunc, bundle, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("seen")
+    bundle.mount("/a", "tmpfs", kind="tmpfs")
+    bundle.mount("/a/b", tmp_path / "source")
+    assert pyrunc.run(bundle.args("cat", "/a/b/file")).stdout == "seen"
+
+
+def test_recursive_bind_brings_submounts(pyrunc, bundle):
+    bundle.mount("/data", "/proc", "rbind", "ro")
+    # Sources are the host's, seen from the container's mount namespace.
+    assert pyrunc.run(bundle.sh("test -e /data/1")).code == 0
+
+
+def test_recursive_read_only(pyrunc, bundle, tmp_path):
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    bundle.mount("/data", tmp_path / "outer")
+    bundle.mount("/data/inner", tmp_path / "other")
+    bundle.mount("/again", f"{bundle.rootfs}/tmp", "rbind", "rro")
+    assert "ro" in pyrunc.probe(bundle)["mounts"]["/again"]["options"]
+
+
+def test_relative_destination_is_below_the_root(pyrunc, bundle):
+    bundle.mount("data", "tmpfs", kind="tmpfs")
+    assert "/data" in pyrunc.probe(bundle)["mounts"]
+
+
+def test_symbolic_links_of_a_destination_stay_inside(pyrunc, bundle, tmp_path):
+    # CVE-2021-30465 and its kind: the image decides where a destination leads.
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    os.symlink(victim, f"{bundle.rootfs}/link")
+    bundle.mount("/link/data", "tmpfs", kind="tmpfs")
+    assert f"{victim}/data" in pyrunc.probe(bundle)["mounts"]
+    assert os.listdir(victim) == []
+    assert os.path.isdir(f"{bundle.rootfs}{victim}/data")
+
+
+def test_dots_of_a_destination_stay_inside(pyrunc, bundle):
+    os.symlink("../../../../..", f"{bundle.rootfs}/up")
+    bundle.mount("/up/data", "tmpfs", kind="tmpfs")
+    bundle.mount("/../../more", "tmpfs", kind="tmpfs")
+    mounts = pyrunc.probe(bundle)["mounts"]
+    assert "/data" in mounts and "/more" in mounts
+
+
+def test_mount_onto_the_root_is_refused(pyrunc, bundle):
+    bundle.mount("/", "tmpfs", kind="tmpfs")
+    message = pyrunc.run(bundle, code=1).message
+    assert "is on the top of rootfs" in message or "is outside of rootfs" in message
+
+
+def test_unknown_file_system(pyrunc, bundle):
+    bundle.mount("/data", "x", kind="nonsense")
+    assert "no such device" in pyrunc.run(bundle, code=1).message
+
+
+@pytest.mark.parametrize("kind", ["proc", "sysfs"])
+def test_proc_and_sysfs_need_a_plain_directory(pyrunc, bundle, kind):
+    # CVE-2019-19921
+    path = {"proc": "proc", "sysfs": "sys"}[kind]
+    os.rmdir(f"{bundle.rootfs}/{path}")
+    os.symlink("tmp", f"{bundle.rootfs}/{path}")
+    message = pyrunc.run(bundle, code=1).message
+    assert "must be mounted on ordinary directory" in message
+
+
+def test_nothing_else_is_mounted_on_proc(pyrunc, bundle, tmp_path):
+    bundle.mount("/proc", tmp_path)
+    assert "cannot be mounted because it is not of type proc" in pyrunc.run(bundle, code=1).message
+
+
+def test_nothing_is_mounted_inside_proc(pyrunc, bundle, tmp_path):
+    (tmp_path / "file").write_text("")
+    bundle.mount("/proc/self/attr/exec", tmp_path / "file")
+    assert "it is inside /proc" in pyrunc.run(bundle, code=1).message
+
+
+def test_lxcfs_files_may_be(pyrunc, bundle, tmp_path):
+    (tmp_path / "file").write_text("replaced")
+    bundle.mount("/proc/uptime", tmp_path / "file")
+    assert pyrunc.run(bundle.args("cat", "/proc/uptime")).stdout == "replaced"
+
+
+def test_masked_paths(pyrunc, bundle):
+    bundle.write("secret/file", "secret")
+    bundle.write("single", "secret")
+    bundle.linux["maskedPaths"] = ["/secret", "/single", "/absent", "/proc/kcore"]
+    bundle.sh("ls /secret; cat /single; cat /proc/kcore; touch /secret/x")
+    result = pyrunc.run(bundle, code=1)
+    assert result.stdout == ""
+
+
+def test_read_only_paths(pyrunc, bundle):
+    bundle.write("data/file", "x")
+    bundle.linux["readonlyPaths"] = ["/data", "/proc/sys", "/absent"]
+    options = pyrunc.probe(bundle)["mounts"]
+    assert "ro" in options["/data"]["options"]
+    assert "ro" in options["/proc/sys"]["options"]
+
+
+def test_read_only_root(pyrunc, bundle):
+    bundle.config["root"]["readonly"] = True
+    result = pyrunc.run(bundle.sh("touch /x || echo refused"))
+    assert result.stdout == "refused\n"
+    assert "ro" in pyrunc.probe(bundle)["mounts"]["/"]["options"]
+    assert not os.path.exists(f"{bundle.rootfs}/x")
+
+
+def test_default_links_of_dev(pyrunc, bundle):
+    names = ["fd", "stdin", "stdout", "stderr", "ptmx"]
+    result = pyrunc.run(bundle.sh("; ".join(f"readlink /dev/{name}" for name in names)))
+    fds = ["/proc/self/fd", *(f"/proc/self/fd/{n}" for n in (0, 1, 2))]
+    assert result.stdout.split() == [*fds, "pts/ptmx"]
+
+
+def test_bound_dev_is_left_alone(pyrunc, bundle, tmp_path):
+    dev = tmp_path / "dev"
+    dev.mkdir()
+    os.mknod(dev / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    keep = [m for m in bundle.mounts if not m["destination"].startswith("/dev")]
+    bundle.config["mounts"] = keep
+    bundle.mount("/dev", dev, "rbind")
+    bundle.linux["maskedPaths"] = []
+    assert pyrunc.run(bundle.args("ls", "/dev")).stdout == "null\n"
+
+
+def test_dev_that_is_a_symbolic_link(pyrunc, bundle, tmp_path):
+    # CVE-2026-41579
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    os.rmdir(f"{bundle.rootfs}/dev")
+    os.symlink(victim, f"{bundle.rootfs}/dev")
+    bundle.config["mounts"] = [m for m in bundle.mounts if m["destination"] != "/dev"]
+    pyrunc.run(bundle.args("true"), code=None)
+    assert os.listdir(victim) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "marker"),
+    [("rslave", None), ("rprivate", None), ("rshared", "shared:"), ("unbindable", "unbindable")],
+)
+def test_propagation_of_a_mount(pyrunc, bundle, tmp_path, option, marker):
+    (tmp_path / "source").mkdir()
+    bundle.mount("/data", tmp_path / "source", option)
+    tags = " ".join(pyrunc.probe(bundle)["mounts"]["/data"]["propagation"])
+    assert (marker in tags) if marker else (tags == "")
+
+
+def test_root_propagation(pyrunc, bundle):
+    bundle.linux["rootfsPropagation"] = "shared"
+    tags = pyrunc.probe(bundle)["mounts"]["/"]["propagation"]
+    assert any(tag.startswith("shared:") for tag in tags)
+
+
+def test_unknown_root_propagation(pyrunc, bundle):
+    bundle.linux["rootfsPropagation"] = "nonsense"
+    message = pyrunc.run(bundle, code=1).message
+    assert "rootfsPropagation" in message
+
+
+def test_cgroup_mount_shows_the_container_its_own(pyrunc, bundle, cgroup_mode):
+    bundle.linux["resources"]["pids"] = {"limit": 77}
+    path = "/sys/fs/cgroup/pids.max" if cgroup_mode == "v2" else "/sys/fs/cgroup/pids/pids.max"
+    assert pyrunc.run(bundle.args("cat", path)).stdout == "77\n"
+
+
+def test_cgroup_mount_is_read_only(pyrunc, bundle, cgroup_mode):
+    path = "/sys/fs/cgroup" if cgroup_mode == "v2" else "/sys/fs/cgroup/pids"
+    assert pyrunc.run(bundle.sh(f"mkdir {path}/x || echo refused")).stdout == "refused\n"
+
+
+def test_no_pivot(pyrunc, bundle):
+    result = pyrunc.run(bundle.sh("ls /; cat /proc/1/comm"), "--no-pivot")
+    assert "etc" in result.stdout.split()
+
+
+def test_device_options_of_pts(pyrunc, bundle):
+    mount = pyrunc.probe(bundle)["mounts"]["/dev/pts"]
+    assert {"gid=5", "mode=620", "ptmxmode=666"} <= set(mount["super"])
+
+
+def test_bind_with_file_system_data_is_refused(pyrunc, bundle, tmp_path):
+    bundle.mount("/data", tmp_path, "size=1m")
+    message = pyrunc.run(bundle, code=1).message
+    assert "bind mounts cannot have any filesystem-specific options applied" in message
+
+
+def test_sources_are_looked_up_with_the_hosts_paths(pyrunc, bundle, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_text("x")
+    os.symlink("real", tmp_path / "link")
+    bundle.mount("/data", tmp_path / "link")
+    assert pyrunc.run(bundle.args("cat", "/data/file")).stdout == "x"
