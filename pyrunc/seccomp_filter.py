@@ -1,15 +1,13 @@
 """Translates linux.seccomp into classic BPF with libseccomp (touches nothing else of the host).
 
-rules(section)   the OCI rules as libseccomp wants them: (name, action, conditions)
-enosys(limits)   the prologue: system calls newer than the profile do not exist
-program(section) both, as struct sock_filter[]
+rules(section)    the OCI rules, one system call and only conditions that must all hold in each
+program(section)  struct sock_filter[]: seccomp_bpf's prologue, then what libseccomp makes
 """
 
 import errno
 import os
-import sys
 
-from pyrunc import files
+from pyrunc import files, seccomp_bpf
 from pyrunc._seccomp import ffi, lib
 from pyrunc.errors import Error, strerror
 
@@ -18,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Condition = tuple[int, int, int, int]  # argument, operator, value, valueTwo
-    Rule = tuple[str, int, tuple[Condition, ...]]
+    from pyrunc.seccomp_bpf import Alternative, Condition
+
+    Rule = tuple[str, int, tuple[Condition, ...]]  # name, action, what must hold
 
 # SECCOMP_RET_* of <linux/seccomp.h>; the low 16 bits of two of them carry an errno.
 ACTIONS = {
@@ -34,6 +33,8 @@ ACTIONS = {
     "SCMP_ACT_TRAP": 0x00030000,
 }
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
+# With these as the default a profile is a list of what is forbidden: a newer call is let through.
+PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 
 OPERATORS = {
     "SCMP_CMP_EQ": lib.SCMP_CMP_EQ,
@@ -54,27 +55,14 @@ ARCHITECTURES = {
     ).split()
 }
 
-# libseccomp's tokens are the kernel's AUDIT_ARCH_*, except that x32 shares x86_64's in the kernel
-# and is told apart by a bit of the number.
-X86_64 = 0xC000003E
-X32 = 0x4000003E
-X32_BIT = 0x40000000
-S390 = (0x00000016, 0x80000016)
+# <seccomp-syscalls.h>: from here down are the numbers of calls that an architecture does not have;
+# from here to 0 those it reaches through another call.
+NOT_THERE = -10000
 
-# From this many rules on a binary tree is faster than a list, though slower to make.
+# Beyond this many rules a binary tree is faster than a list, though slower to make.
 TREE_RULES = 32
 # The kernel's BPF_MAXINSNS.
 MAX_INSTRUCTIONS = 4096
-
-# Classic BPF, and struct seccomp_data {int nr; u32 arch; ...}.
-LOAD = 0x20
-JUMP = 0x05
-JUMP_EQUAL = 0x15
-JUMP_GREATER = 0x25
-JUMP_SET = 0x45
-RETURN = 0x06
-DATA_NUMBER = 0
-DATA_ARCH = 4
 
 
 def library_path() -> str:
@@ -93,14 +81,13 @@ def program(section: "dict[str, Any]", debug: "Callable[[str], None] | None" = N
     default = _action(section.get("defaultAction", ""), section.get("defaultErrnoRet"))
     wanted = rules(section)
     architectures = _architectures(section.get("architectures") or ())
-    result = _translate(default, wanted, architectures, debug)
-    if default & 0xFFFF0000 not in (
-        ACTIONS["SCMP_ACT_ALLOW"],
-        ACTIONS["SCMP_ACT_LOG"],
-        ACTIONS["SCMP_ACT_TRACE"],
-    ):
+    limits = {}
+    if section["defaultAction"] not in PERMISSIVE:
         names = {name for rule in section.get("syscalls") or () for name in rule["names"]}
-        result = enosys(_limits(architectures, names)) + result
+        limits = _limits(architectures, names)
+    plain, judged = _split(wanted, architectures)
+    result = seccomp_bpf.prologue(limits, judged, default)
+    result += _translate(default, plain, architectures, debug)
     if len(result) > 8 * MAX_INSTRUCTIONS:
         raise Error(
             f"seccomp filter is too long: {len(result) // 8} instructions, "
@@ -122,63 +109,11 @@ def rules(section: "dict[str, Any]") -> "list[Rule]":
         conditions = [_condition(arg) for arg in entry.get("args") or ()]
         alternatives = [tuple(conditions)]
         if len({condition[0] for condition in conditions}) < len(conditions):
-            # libseccomp compares an argument once per rule.  runc makes every condition of such a
-            # rule a rule of its own, and profiles rely on it: any of them suffices.
+            # runc makes each condition of such a rule a rule of its own, as libseccomp compares an
+            # argument once per rule.  Profiles rely on it.
             alternatives = [(condition,) for condition in conditions]
         result += [(name, action, one) for name in entry["names"] for one in alternatives]
     return result
-
-
-def enosys(limits: "dict[int, int]") -> bytes:
-    """Instructions to put before a filter: ENOSYS for numbers above limits[architecture].
-
-    A C library tries a new system call and falls back to an old one if the kernel says ENOSYS.
-    A profile written before that call existed would answer EPERM instead, or kill.
-
-    Falls through to what follows, and every jump but that one stays within an architecture's block,
-    so the 8 bits of a conditional jump's distance always suffice.
-    """
-    refuse = (RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS)
-    blocks = []
-    for arch, limit in limits.items():
-        above = (JUMP_GREATER, 0, 1, limit)
-        if arch == X32 or (arch == X86_64 and X32 in limits):
-            continue  # below
-        if arch == X86_64:
-            # Of an architecture that is not in the filter: libseccomp's part refuses it.
-            blocks.append((arch, [(JUMP_SET, 2, 0, X32_BIT), above, refuse]))
-        elif arch in S390:
-            # Number 0 is no system call: the kernel takes the real one from a register later.
-            blocks.append((arch, [(JUMP_EQUAL, 1, 0, 0), above, refuse]))
-        else:
-            blocks.append((arch, [above, refuse]))
-    if X32 in limits:
-        # Without a known name for x86_64 no number is too new for it.
-        block = [
-            (JUMP_SET, 0, 1, X32_BIT),
-            (JUMP_GREATER, 1, 2, limits[X32]),
-            (JUMP_GREATER, 0, 1, limits.get(X86_64, 0xFFFFFFFF)),
-            refuse,
-        ]
-        blocks.insert(0, (X86_64, block))
-
-    result = []
-    left = sum(len(block) + 3 for _, block in blocks)
-    if blocks:
-        result.append((LOAD, 0, 0, DATA_ARCH))
-    for arch, block in blocks:
-        left -= len(block) + 3
-        result.append((JUMP_EQUAL, 0, len(block) + 2, arch))
-        result.append((LOAD, 0, 0, DATA_NUMBER))
-        result += block
-        result.append((JUMP, 0, 0, left))
-    return b"".join(_encode(*instruction) for instruction in result)
-
-
-def _encode(code: int, if_true: int, if_false: int, operand: int) -> bytes:
-    order = sys.byteorder
-    jumps = bytes((if_true, if_false))
-    return code.to_bytes(2, order) + jumps + operand.to_bytes(4, order)
 
 
 def _action(name: str, number: "int | None") -> int:
@@ -203,7 +138,7 @@ def _condition(arg: "dict[str, Any]") -> "Condition":
         raise Error(f"string {arg['op']} is not a valid operator for seccomp")
     if not 0 <= arg["index"] <= 5:
         raise Error(f"seccomp argument index {arg['index']}: a system call has 6 arguments")
-    return arg["index"], OPERATORS[arg["op"]], arg["value"], arg.get("valueTwo", 0)
+    return arg["index"], arg["op"], arg["value"], arg.get("valueTwo", 0)
 
 
 def _architectures(names: "list[str] | tuple[str, ...]") -> "list[int]":
@@ -233,6 +168,54 @@ def _limits(architectures: "list[int]", names: "set[str]") -> "dict[int, int]":
     return limits
 
 
+def _split(
+    wanted: "list[Rule]", architectures: "list[int]"
+) -> "tuple[list[Rule], dict[int, dict[int, list[Alternative]]]]":
+    """What libseccomp gets, and what is judged before it: architecture -> number -> its rules."""
+    calls: dict[str, list[Alternative]] = {}
+    for name, action, conditions in wanted:
+        alternatives = calls.setdefault(name, [])
+        if not all(held for _, held in alternatives):
+            continue
+        if not conditions:
+            # libseccomp drops the conditional rules then, and profiles are written for that.
+            alternatives.clear()
+        alternatives.append((action, conditions))
+    ours = {name for name, alternatives in calls.items() if _overlap(alternatives)}
+    judged: dict[int, dict[int, list[Alternative]]] = {}
+    shared = set()
+    for name in ours:
+        for token in architectures:
+            number = lib.seccomp_syscall_resolve_name_arch(token, os.fsencode(name))
+            if number >= 0:
+                judged.setdefault(token, {})[number] = calls[name]
+            elif number > NOT_THERE:
+                # Reached through another call, as socket is through 32-bit x86's socketcall.
+                shared.add(name)
+    plain = [
+        (name, *alternative)
+        for name, alternatives in calls.items()
+        if name not in ours or name in shared
+        for alternative in alternatives
+    ]
+    # Rules without conditions first: after a rule for socketcall itself, one for socket that
+    # libseccomp could not express by it is no conflict any more.
+    plain.sort(key=lambda rule: bool(rule[2]))
+    return plain, judged
+
+
+def _overlap(alternatives: "list[Alternative]") -> bool:
+    """Can several rules of a system call hold at once, so that libseccomp may get it wrong?"""
+    if len(alternatives) == 1:
+        return False
+    kinds = {
+        (action, tuple((index, op) for index, op, _, _ in conditions))
+        for action, conditions in alternatives
+    }
+    _, first = alternatives[0]
+    return len(kinds) > 1 or len(first) > 1 or first[0][1] != "SCMP_CMP_EQ"
+
+
 def _translate(
     default: int,
     wanted: "list[Rule]",
@@ -257,7 +240,8 @@ def _translate(
             if debug:
                 debug(f"unknown seccomp syscall {name!r} ignored")
             continue
-        ret = lib.seccomp_rule_add_array(context, action, number, len(conditions), conditions)
+        array = [(index, OPERATORS[op], one, two) for index, op, one, two in conditions]
+        ret = lib.seccomp_rule_add_array(context, action, number, len(array), array)
         _check(ret, f"adding seccomp rule for syscall {name}")
     fd = os.memfd_create("pyrunc-seccomp", os.MFD_CLOEXEC)
     try:

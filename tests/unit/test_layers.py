@@ -11,7 +11,7 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
 PURE = "plan listing namespaces rootfs mounts process failures".split()
 HOST = "spec normal host cgroups hooks console rdt criu foreground processes".split()
-HOST += ["seccomp", "seccomp_filter"]
+HOST += ["seccomp", "seccomp_filter", "seccomp_bpf"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
