@@ -6,10 +6,10 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
    PID pid              -->              (from the first stage, which then ends)
    SYNC joined          -->   cgroup, oom_score_adj
                         <--   GO
-   SYNC mounted         -->   limits, prestart and createRuntime hooks
+   SYNC mounted         -->   limits, prestart and createRuntime hooks, rlimits
                         <--   GO
    WARN step value      -->   log it                            (no reply)
-   SYNC ready           -->   rlimits, the record, the pid file
+   SYNC ready           -->   the record, the pid file
                         <--   GO
    end of file          =     init waits at exec.fifo (create) or has exec'ed
    FAIL op step errno   -->   Error, worded by failures.py; the caller undoes everything

@@ -267,7 +267,7 @@ class Launch:
             self._ready(init.pid)
 
     def _mounted(self, pid: int) -> None:
-        """OOM score and limits, then the hooks that run beside the runtime."""
+        """OOM score and limits, the hooks that run beside the runtime, and rlimits."""
         score = self.spec["process"].get("oomScoreAdj")
         if score is not None:
             try:
@@ -280,20 +280,26 @@ class Launch:
         try:
             cgroups.apply(self.paths, self.resources, self.record["pyrunc"]["cgroup_mode"], devices)
         except Error as err:
-            raise Error(f"error setting cgroup config for procHooks process: {err.message}") from err
+            text = f"error setting cgroup config for procHooks process: {err.message}"
+            raise Error(text) from err
+        try:  # What the cpuset allows, not what our caller was pinned to.
+            os.sched_setaffinity(pid, range(1024))
+        except OSError as err:
+            _warn(f"unable to reset the CPU affinity: {strerror(err.errno or 0)}")
         if self.hooks.get("prestart") or self.hooks.get("createRuntime"):
             from pyrunc import hooks
 
             state = container.hook_state(self.record, "creating", pid)
             for kind in ("prestart", "createRuntime"):
                 hooks.run(kind, self.hooks.get(kind) or [], state)
-
-    def _ready(self, pid: int) -> None:
-        """All is set up: the record and the pid file say that the container exists."""
+        # Now, not at "ready": once init has another user, CAP_SYS_RESOURCE would be needed.
         for resource, soft, hard in self.rlimits:
             result = lib.core_prlimit(pid, resource, soft, hard)
             if result < 0:
                 raise Error(f"error setting rlimits for ready process: {strerror(-result)}")
+
+    def _ready(self, pid: int) -> None:
+        """All is set up: the record and the pid file say that the container exists."""
         record.complete(self.record, pid, procfs.start_time(pid), _now())
         self.record["external_descriptors"] = [_link(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
         container.write_record(self.root, self.id, self.record)

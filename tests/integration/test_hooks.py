@@ -158,8 +158,10 @@ def test_timeout(pyrunc, bundle, hooks, kind):
 def test_failing_start_container_hook_ends_the_container(pyrunc, bundle):
     bundle.write("hook", "#!/bin/sh\nexit 1\n", 0o755)
     bundle.config["hooks"] = {"startContainer": [{"path": "/hook"}]}
-    result = pyrunc.run(bundle.sh("echo never"), code=255)
-    assert "never" not in result.stdout
+    name = pyrunc.create(bundle.sh("echo never > /tmp/mark"))
+    message = pyrunc("start", name, code=1).message
+    assert "error running startContainer hook #0: exit status 1" in message
+    assert not os.path.exists(f"{bundle.rootfs}/tmp/mark")
 
 
 def test_failing_poststart_hook_kills_the_container(pyrunc, bundle, hooks):
@@ -226,4 +228,5 @@ def test_signals_of_hooks_are_default(pyrunc, bundle, hooks):
     pyrunc.create(bundle)
     for kind in ("createRuntime", "createContainer"):
         values = read(f"{hooks.directory}/{kind}").split()[1::2]
-        assert values == ["0" * 16, "0" * 16], kind
+        # glibc's posix_spawn ignores the two signals it keeps for itself.
+        assert [int(value, 16) & ~(3 << 31) for value in values] == [0, 0], kind
