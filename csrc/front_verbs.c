@@ -28,7 +28,7 @@
 
 #define SPEC_VERSION "1.3.0"              /* container.SPEC_VERSION */
 #define INIT_EXE     "/memfd:pyrunc-init" /* container.INIT_EXE */
-#define PATIENCE_MS  10000                /* container.PATIENCE */
+#define PATIENCE_MS  10000                /* processes.PATIENCE */
 
 enum status {
 	UNSURE,

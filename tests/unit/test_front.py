@@ -13,7 +13,7 @@ import time
 import pytest
 
 import pyrunc
-from pyrunc import container, jsonio, procfs
+from pyrunc import container, jsonio, processes, procfs
 from pyrunc.commands import SPEC_VERSION
 from pyrunc.errors import Error
 
@@ -548,4 +548,4 @@ def test_constants_agree():
         source = " ".join(file.read().split())
     assert f'#define SPEC_VERSION "{SPEC_VERSION}"' in source
     assert f'#define INIT_EXE "{container.INIT_EXE}"' in source
-    assert f"#define PATIENCE_MS {container.PATIENCE * 1000:.0f}" in source
+    assert f"#define PATIENCE_MS {processes.PATIENCE * 1000:.0f}" in source
