@@ -31,7 +31,7 @@
 #define SEEK_END 2
 #define SIGKILL 9
 
-struct init_state self = { .sock = -1, .procfs = -1, .root = -1, .host = -1 };
+struct init_state self = { .sock = -1, .procfs = -1, .root = -1, .host = -1, .null = -1, .empty = -1 };
 
 struct plan_header {
 	u32 magic, build, count, size;

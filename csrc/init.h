@@ -40,6 +40,8 @@ struct init_state {
 	int procfs;		/* a procfs of our pid namespace that the container cannot touch */
 	int root;		/* O_PATH, the rootfs; after the pivot, "/" */
 	int host;		/* O_PATH, the host's "/" (until the pivot) */
+	int null;		/* O_PATH, the container's /dev/null, verified */
+	int empty;		/* O_PATH, the empty tmpfs that masks directories */
 	int awaiting;		/* past the no-return line: exec.fifo; before it: 0 */
 	const char *path;	/* the program OP_LOOKUP found */
 	char home[4096];	/* "HOME=..." that OP_HOME found */

@@ -299,11 +299,10 @@ static int is_null(int fd)
  */
 static int container_null(struct failure *f)
 {
-	static int null = -1;
 	int fd;
 
-	if (null >= 0)
-		return null;
+	if (self.null >= 0)
+		return self.null;
 	fd = path_open("/dev/null", 0);
 	if (fd < 0)
 		return fail(f, fd, STEP_NULL);
@@ -311,7 +310,7 @@ static int container_null(struct failure *f)
 		(void)close_fd(fd);
 		return fail(f, ENODEV, STEP_NULL);
 	}
-	null = fd;
+	self.null = fd;
 	return fd;
 }
 
@@ -363,11 +362,10 @@ int op_readonly(const struct args *a, struct failure *f)
 /* The first masked directory gets a tmpfs of its own, all others a bind of that one. */
 static int mask_directory(int target, const char *path)
 {
-	static int empty = -1;
 	int mnt, err;
 
-	if (empty >= 0) {
-		mnt = mount_bind(empty, "", target, path, 0);
+	if (self.empty >= 0) {
+		mnt = mount_bind(self.empty, "", target, path, 0);
 		if (mnt >= 0)
 			(void)close_fd(mnt);
 		return mnt < 0 ? mnt : 0;
@@ -375,8 +373,8 @@ static int mask_directory(int target, const char *path)
 	err = mount_empty(target);
 	if (err < 0)
 		return err;
-	empty = mount_reopen(path, 0, target);
-	return empty < 0 ? empty : 0;
+	self.empty = mount_reopen(path, 0, target);
+	return self.empty < 0 ? self.empty : 0;
 }
 
 int op_mask(const struct args *a, struct failure *f)

@@ -56,9 +56,13 @@ int op_sync(const struct args *a, struct failure *f)
 
 	if (a->v[0].u == SYNC_READY) {
 		/* From here on this process holds no file or directory of the host (CVE-2024-21626). */
-		(void)close_fd(self.procfs);
-		(void)close_fd(self.root);
-		self.procfs = self.root = -1;
+		int *const fds[] = { &self.procfs, &self.root, &self.host, &self.null, &self.empty };
+
+		for (u32 i = 0; i < sizeof(fds) / sizeof(*fds); i++)
+			if (*fds[i] >= 0) {
+				(void)close_fd(*fds[i]);
+				*fds[i] = -1;
+			}
 	}
 	ret = send_message(&m, NULL, 0);
 	if (ret < 0)
