@@ -1,4 +1,4 @@
-"""The processes of a container: signal the first one, or end all of them.
+"""The processes of a container: list them, signal the first one, or end all of them.
 
 May touch: the container's process, through a pidfd whose start time was checked, and what is in its
 cgroups.  A pid is only a number, and it may be a stranger's by now.
@@ -23,6 +23,22 @@ def private_pid(record: "dict[str, Any]") -> bool:
     """Has it a pid namespace of its own?  Then everything in it dies with its first process."""
     spaces = record["config"].get("namespaces") or []
     return any(space.get("type") == "NEWPID" and not space.get("path") for space in spaces)
+
+
+def pids(record: "dict[str, Any]") -> "list[int]":
+    """All of them as the host counts them, in any status, as long as something can be found.
+
+    Engines take a failure of `ps`, or an empty list, for a dead container.
+    """
+    pid = record["init_process_pid"]
+    try:
+        found = fs.pids(record.get("cgroup_paths") or {})
+    except Error:
+        if not procfs.alive(pid, record["init_process_start"]):
+            raise
+        found = []
+    # The first one may have been moved elsewhere, or never had a cgroup of its own.
+    return found or ([pid] if procfs.alive(pid, record["init_process_start"]) else [])
 
 
 def send(record: "dict[str, Any]", number: int) -> None:

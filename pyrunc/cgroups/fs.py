@@ -11,9 +11,8 @@ import errno
 import os
 import time
 
-from pyrunc import procfs
+from pyrunc import log, procfs
 from pyrunc.errors import Error, strerror
-from pyrunc.log import quote
 
 PATIENCE = 10.0  # seconds until a frozen, or emptied, cgroup has to have become so
 GONE = (errno.ENOENT, errno.ENODEV)
@@ -65,10 +64,17 @@ def write(directory: str, name: str, value: "str | int", ignore: "tuple[int, ...
     except OSError as err:
         if err.errno in ignore:
             return err.errno or 0
-        data = str(value) if isinstance(value, int) else quote(value)
+        data = str(value) if isinstance(value, int) else log.quote(value)
         raise Error(f"failed to write {data}: write {path}: {strerror(err.errno or 0)}") from err
     finally:
         os.close(fd)
+
+
+def hint(verb: str, err: Error) -> None:
+    """Say more about a failure of a verb if it is for lack of rights."""
+    cause = err.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.EPERM, errno.EACCES):
+        log.warning(f"runc {verb} failure might be caused by lack of full access to cgroups")
 
 
 # --- look into ---
@@ -177,7 +183,7 @@ def _freeze_v1(path: str) -> None:
             if state == "FROZEN":
                 return
             if state != "FREEZING":
-                raise Error(f"unexpected state {quote(state)} while freezing")
+                raise Error(f"unexpected state {log.quote(state)} while freezing")
             if attempt > 10:
                 time.sleep(0.001)
         raise Error("unable to freeze")

@@ -82,6 +82,13 @@ CORPUS = [
     ("kill NAME", {"args": ["NAME"]}),
     ("delete CID", {"verb": "delete", "force": False, "args": ["CID"]}),
     ("delete --force CID", {"force": True, "args": ["CID"]}),
+    (
+        "--root /run/containerd/runc/k8s.io --log /tmp/log.json --log-format json ps --format json CID",
+        {"verb": "ps", "format": "json", "args": ["CID"]},
+    ),
+    ("ps CID -ef -q1,2 --format x", {"format": "table", "args": "CID -ef -q1,2 --format x".split()}),
+    ("--root /r --systemd-cgroup pause CID", {"verb": "pause", "args": ["CID"]}),
+    ("resume CID", {"verb": "resume", "args": ["CID"]}),
     ("list --format=json", {"verb": "list", "format": "json", "quiet": False, "args": []}),
     ("features", {"verb": "features", "args": []}),
     (

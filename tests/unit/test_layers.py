@@ -18,6 +18,7 @@ RANKS = {
     **dict.fromkeys("cli help __main__".split(), 4),
     "commands.": 3,
     "launch": 2.5,
+    **dict.fromkeys("freezer update events".split(), 2.5),  # verbs' stories about a container
     "console": 2.4,  # the foreground `run`: relays for a container that launch made
     "container": 2,
     "handshake": 1.5,  # carries a plan to init, and init's report back to the plan
