@@ -4,6 +4,8 @@
     seccomp_ffi         pyrunc._seccomp: libseccomp, loaded only to compile a filter
     build_init(output)  the static, freestanding init
     build_front(output) the installed `pyrunc` command
+
+A compiler is taken from CC.
 """
 
 import importlib.util
@@ -57,7 +59,7 @@ def _cdef(name: str) -> str:
 
 
 def plan_build_id() -> int:
-    """What init and Python compare, so that a plan never meets an init built from another plan.h."""
+    """What init and Python compare: a plan never meets an init built from another plan.h."""
     return zlib.crc32(_read("plan.h").encode()) & 0x7FFFFFFF
 
 

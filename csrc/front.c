@@ -68,8 +68,8 @@ static bool find_site(const char *prefix, char site[PATH_MAX])
 static bool find_python(const char *prefix, char python[PATH_MAX])
 {
 	static const char name[] = "/python" PYTHON_VERSION;
-	const char *const places[] = {prefix, prefix, "/usr", "/usr/local"};
-	const char *const names[] = {name, "/python3", name, name};
+	const char *const places[] = { prefix, prefix, "/usr", "/usr/local" };
+	const char *const names[] = { name, "/python3", name, name };
 	char candidate[PATH_MAX + 32];
 	size_t i, len;
 
@@ -88,7 +88,7 @@ static int run_python(int argc, char **argv, char **envp)
 {
 	static char prefix[PATH_MAX], site[PATH_MAX], python[PATH_MAX];
 	static char *args[MAX_ARGUMENTS];
-	char *const fixed[] = {python, "-I", "-S", "-X", "utf8", "-c", CODE, site};
+	char *const fixed[] = { python, "-I", "-S", "-X", "utf8", "-c", CODE, site };
 	const int n = sizeof(fixed) / sizeof(fixed[0]);
 	ssize_t len = readlink("/proc/self/exe", prefix, sizeof(prefix) - 1);
 
@@ -245,12 +245,12 @@ static int run_native(char **argv)
 		const char *name;
 		int (*run)(const struct request *request);
 	} verbs[] = {
-		{"start", verb_start},
-		{"state", verb_state},
-		{"kill", verb_kill},
-		{"delete", verb_delete},
+		{ "start", verb_start },
+		{ "state", verb_state },
+		{ "kill", verb_kill },
+		{ "delete", verb_delete },
 	};
-	struct request request = {0};
+	struct request request = { 0 };
 	const char *notify = getenv("NOTIFY_SOCKET");
 	size_t i;
 
@@ -283,7 +283,7 @@ static void fill_stdio(void)
 int main(int argc, char **argv, char **envp)
 {
 	const char *side = getenv("PYRUNC_FRONT");
-	struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, before;
 	int status = DECLINE;
 
 	fill_stdio();

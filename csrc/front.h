@@ -21,7 +21,7 @@ enum {
 	DECLINE = -1
 };
 
-#define MAX_PATHS  32 /* cgroup hierarchies of one container */
+#define MAX_PATHS 32 /* cgroup hierarchies of one container */
 #define MAX_LABELS 512
 
 /* What argv asked for.  Strings belong to argv. */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_DEPTH  64
+#define MAX_DEPTH 64
 #define MAX_RECORD (1 << 20)
 
 struct json {
@@ -295,7 +295,7 @@ static bool take_own(struct json *j, struct record *ret)
 
 bool record_parse(char *data, size_t len, struct record *ret)
 {
-	struct json j = {data, data + len};
+	struct json j = { data, data + len };
 	bool first = true, ok = true;
 	unsigned int seen = 0;
 	struct text key;

@@ -26,9 +26,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define SPEC_VERSION "1.3.0"              /* container.SPEC_VERSION */
-#define INIT_EXE     "/memfd:pyrunc-init" /* container.INIT_EXE */
-#define PATIENCE_MS  10000                /* processes.PATIENCE */
+#define SPEC_VERSION "1.3.0"          /* container.SPEC_VERSION */
+#define INIT_EXE "/memfd:pyrunc-init" /* container.INIT_EXE */
+#define PATIENCE_MS 10000             /* processes.PATIENCE */
 
 enum status {
 	UNSURE,
@@ -290,7 +290,7 @@ static int print(const struct output *out)
 
 int verb_state(const struct request *request)
 {
-	static const char *const names[] = {"", "stopped", "created", "running"};
+	static const char *const names[] = { "", "stopped", "created", "running" };
 	static struct record record;
 	static struct output out;
 	static struct annotation annotations[MAX_LABELS];
@@ -335,9 +335,10 @@ static int parse_signal(const char *text)
 		const char *name;
 		int number;
 	} known[] = {
-		{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},   {"ABRT", SIGABRT},
-		{"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2},   {"TERM", SIGTERM},
-		{"CONT", SIGCONT}, {"STOP", SIGSTOP}, {"WINCH", SIGWINCH},
+		{ "HUP", SIGHUP },   { "INT", SIGINT },     { "QUIT", SIGQUIT },
+		{ "ABRT", SIGABRT }, { "KILL", SIGKILL },   { "USR1", SIGUSR1 },
+		{ "USR2", SIGUSR2 }, { "TERM", SIGTERM },   { "CONT", SIGCONT },
+		{ "STOP", SIGSTOP }, { "WINCH", SIGWINCH },
 	};
 	size_t i;
 
@@ -379,7 +380,7 @@ int verb_kill(const struct request *request)
 static bool kill_init(const struct record *record)
 {
 	cleanup_fd int pidfd = open_init(record);
-	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
 
 	if (pidfd < 0)
 		return alive(record) == 0;
@@ -394,7 +395,7 @@ static bool kill_init(const struct record *record)
  */
 static bool remove_cgroup(const char *path)
 {
-	struct timespec pause = {0, 100000};
+	struct timespec pause = { 0, 100000 };
 	struct stat st;
 	int i;
 

@@ -31,7 +31,9 @@
 #define SEEK_END 2
 #define SIGKILL 9
 
-struct init_state self = { .sock = -1, .procfs = -1, .root = -1, .host = -1, .null = -1, .empty = -1 };
+struct init_state self = {
+	.sock = -1, .procfs = -1, .root = -1, .host = -1, .null = -1, .empty = -1
+};
 
 struct plan_header {
 	u32 magic, build, count, size;
@@ -196,8 +198,8 @@ static int decode(const struct op_header *op, const u8 *at, const u8 *end, struc
 /* Map `size` anonymous bytes; NULL if there is no memory. */
 static void *map_pages(u64 size)
 {
-	long at = sys6(__NR_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		       -1, 0);
+	long at = sys6(__NR_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return at < 0 && at > -4096 ? NULL : (void *)at;
 }
@@ -319,7 +321,8 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 }
 
 #if defined(__x86_64__)
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall init_main\n");
+__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall "
+	"init_main\n");
 #elif defined(__aarch64__)
 __asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\tbl init_main\n");
 #endif

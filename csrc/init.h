@@ -12,17 +12,17 @@
 
 struct failure {
 	u32 step;
-	s32 err;		/* positive errno */
+	s32 err; /* positive errno */
 	u64 value;
-	const char *text;	/* static storage, or a plan string */
+	const char *text; /* static storage, or a plan string */
 	u32 text_len;
-	const char *label;	/* of a hook, for the line after the no-return point */
+	const char *label; /* of a hook, for the line after the no-return point */
 };
 
 /* One decoded argument; .s points into the mapped plan. */
 struct arg {
 	u8 type;
-	u32 len;		/* of .s, without a string's NUL */
+	u32 len; /* of .s, without a string's NUL */
 	u64 u;
 	const char *s;
 };
@@ -34,17 +34,17 @@ struct args {
 
 /* What ops leave for later ops.  Descriptors are -1 while they are not open. */
 struct init_state {
-	int base;		/* first descriptor that is ours: the socket */
-	int fds;		/* number of descriptors passed after the plan */
+	int base; /* first descriptor that is ours: the socket */
+	int fds;  /* number of descriptors passed after the plan */
 	int sock;
-	int procfs;		/* a procfs of our pid namespace that the container cannot touch */
-	int root;		/* O_PATH, the rootfs; after the pivot, "/" */
-	int host;		/* O_PATH, the host's "/" (until the pivot) */
-	int null;		/* O_PATH, the container's /dev/null, verified */
-	int empty;		/* O_PATH, the empty tmpfs that masks directories */
-	int awaiting;		/* past the no-return line: exec.fifo; before it: 0 */
-	const char *path;	/* the program OP_LOOKUP found */
-	char home[4096];	/* "HOME=..." that OP_HOME found */
+	int procfs;       /* a procfs of our pid namespace that the container cannot touch */
+	int root;         /* O_PATH, the rootfs; after the pivot, "/" */
+	int host;         /* O_PATH, the host's "/" (until the pivot) */
+	int null;         /* O_PATH, the container's /dev/null, verified */
+	int empty;        /* O_PATH, the empty tmpfs that masks directories */
+	int awaiting;     /* past the no-return line: exec.fifo; before it: 0 */
+	const char *path; /* the program OP_LOOKUP found */
+	char home[4096];  /* "HOME=..." that OP_HOME found */
 };
 extern struct init_state self;
 

@@ -7,13 +7,13 @@
 #include <linux/time_types.h>
 
 enum {
-	/* mount(2) cuts data off at a page without a word; pages of arm64 may be this large */
+/* mount(2) cuts data off at a page without a word; pages of arm64 may be this large */
 #if defined(__aarch64__)
 	DATA_MAX = 65536,
 #else
 	DATA_MAX = 4096,
 #endif
-	MODE_SIZE = 10,		/* "mode=0755," */
+	MODE_SIZE = 10, /* "mode=0755," */
 	MODE_DATA_MAX = 4096,
 	COPY_DEPTH = 128,
 	BUSY_TRIES = 5,
@@ -21,8 +21,8 @@ enum {
 };
 
 /* Flags of a mount, as against those of its filesystem. */
-#define ATTR_PLAIN \
-	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
+#define ATTR_PLAIN                                                                                 \
+	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |            \
 	 MOUNT_ATTR_NOSYMFOLLOW)
 #define MS_ATIMES (MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME)
 /* What a user namespace may find locked. */
@@ -303,8 +303,8 @@ static int copy_file(int from, int to, const char *name)
 	in = (int)sys3(__NR_openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (in < 0)
 		return in;
-	out = (int)sys4(__NR_openat, to, name,
-			O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	out = (int)sys4(__NR_openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			0600);
 	if (out < 0)
 		return out;
 	do {
@@ -426,8 +426,8 @@ static int open_target(const char *path, u64 options, int *ret_existed, struct f
 	}
 	if (fd >= 0)
 		return fd;
-	return fail(f, fd, flags && (fd == -ENOTDIR || fd == -ELOOP) ? STEP_TARGET_TYPE
-								     : STEP_TARGET);
+	return fail(f, fd,
+		    flags && (fd == -ENOTDIR || fd == -ELOOP) ? STEP_TARGET_TYPE : STEP_TARGET);
 }
 
 /* A mount on the rootfs itself would not be seen: whoever holds self.root is below it. */

@@ -194,8 +194,8 @@ int op_domainname(const struct args *a, struct failure *f)
 int op_sysctl(const struct args *a, struct failure *f)
 {
 	cleanup_fd int sys = (int)sys4(__NR_openat, self.procfs, "sys", O_PATH | O_CLOEXEC, 0);
-	cleanup_fd int fd = sys < 0 ? sys :
-				      (int)sys4(__NR_openat, sys, a->v[0].s,
+	cleanup_fd int fd = sys < 0 ? sys
+				    : (int)sys4(__NR_openat, sys, a->v[0].s,
 						O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
 	long ret;
 

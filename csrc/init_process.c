@@ -138,7 +138,8 @@ static int own_stdio(u32 uid, struct failure *f)
 
 		if (ret < 0 || st.stx_uid == uid)
 			continue; /* closed, or fine */
-		if ((st.stx_mode & S_IFMT) == S_IFCHR && st.stx_rdev_major == 1 && st.stx_rdev_minor == 3)
+		if ((st.stx_mode & S_IFMT) == S_IFCHR && st.stx_rdev_major == 1 &&
+		    st.stx_rdev_minor == 3)
 			continue;
 		ret = sys3(__NR_fchown, fd, uid, NO_ID);
 		if (ret < 0 && ret != -EPERM && ret != -EROFS)
@@ -151,8 +152,8 @@ static int own_stdio(u32 uid, struct failure *f)
 static int setgroups_denied(void)
 {
 	char text[4] = { 0 };
-	cleanup_fd int fd =
-		(int)sys4(__NR_openat, self.procfs, "thread-self/setgroups", O_RDONLY | O_CLOEXEC, 0);
+	cleanup_fd int fd = (int)sys4(__NR_openat, self.procfs, "thread-self/setgroups",
+				      O_RDONLY | O_CLOEXEC, 0);
 
 	/* thread-self has no such file; the process directory does. */
 	if (fd == -ENOENT)
@@ -334,7 +335,8 @@ int op_lookup(const struct args *a, struct failure *f)
 			self.path = name;
 			ret = may_execute(name, &stat_failed);
 			if (ret < 0)
-				return fail_text(f, ret, stat_failed ? STEP_LOOKUP_STAT : STEP_LOOKUP_PERM,
+				return fail_text(f, ret,
+						 stat_failed ? STEP_LOOKUP_STAT : STEP_LOOKUP_PERM,
 						 name);
 			return 0;
 		}

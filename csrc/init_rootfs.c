@@ -82,8 +82,7 @@ int op_root(const struct args *a, struct failure *f)
 	if (err < 0)
 		return fail(f, err, STEP_ROOT_PRIVATE);
 	if (self.host < 0)
-		self.host = (int)sys3(__NR_openat, AT_FDCWD, "/",
-				      O_PATH | O_DIRECTORY | O_CLOEXEC);
+		self.host = (int)sys3(__NR_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self.host < 0)
 		return fail(f, self.host, STEP_ROOT_OPEN);
 	if (own_mounts)
@@ -225,8 +224,7 @@ static int bind_device(int parent, const char *name, const char *path, struct fa
 	cleanup_fd int file = -1;
 	cleanup_fd int mnt = -1;
 
-	file = (int)sys4(__NR_openat, parent, name,
-			 O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
+	file = (int)sys4(__NR_openat, parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (file == -EEXIST)
 		return 0;
 	if (file < 0)

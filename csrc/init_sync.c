@@ -56,7 +56,8 @@ int op_sync(const struct args *a, struct failure *f)
 
 	if (a->v[0].u == SYNC_READY) {
 		/* From here on this process holds no file or directory of the host (CVE-2024-21626). */
-		int *const fds[] = { &self.procfs, &self.root, &self.host, &self.null, &self.empty };
+		int *const fds[] = { &self.procfs, &self.root, &self.host, &self.null,
+				     &self.empty };
 
 		for (u32 i = 0; i < sizeof(fds) / sizeof(*fds); i++)
 			if (*fds[i] >= 0) {
@@ -229,14 +230,22 @@ static const char *error_text(s32 err)
 		s32 err;
 		const char *text;
 	} words[] = {
-		{ 1, "operation not permitted" }, { 2, "no such file or directory" },
-		{ 5, "input/output error" },	  { 7, "argument list too long" },
-		{ 8, "exec format error" },	  { 11, "resource temporarily unavailable" },
-		{ 12, "cannot allocate memory" }, { 13, "permission denied" },
-		{ 20, "not a directory" },	  { 21, "is a directory" },
-		{ 22, "invalid argument" },	  { 23, "too many open files in system" },
-		{ 24, "too many open files" },	  { 26, "text file busy" },
-		{ 36, "file name too long" },	  { 38, "function not implemented" },
+		{ 1, "operation not permitted" },
+		{ 2, "no such file or directory" },
+		{ 5, "input/output error" },
+		{ 7, "argument list too long" },
+		{ 8, "exec format error" },
+		{ 11, "resource temporarily unavailable" },
+		{ 12, "cannot allocate memory" },
+		{ 13, "permission denied" },
+		{ 20, "not a directory" },
+		{ 21, "is a directory" },
+		{ 22, "invalid argument" },
+		{ 23, "too many open files in system" },
+		{ 24, "too many open files" },
+		{ 26, "text file busy" },
+		{ 36, "file name too long" },
+		{ 38, "function not implemented" },
 		{ 40, "too many levels of symbolic links" },
 		{ 80, "accessing a corrupted shared library" },
 	};
@@ -271,7 +280,8 @@ static void say_failure(const struct failure *f, const char *label)
 	u32 split = 0;
 	char *at = line;
 
-	if (f->step == STEP_HOOK_EXIT || f->step == STEP_HOOK_TIMEOUT || f->step == STEP_HOOK_START) {
+	if (f->step == STEP_HOOK_EXIT || f->step == STEP_HOOK_TIMEOUT ||
+	    f->step == STEP_HOOK_START) {
 		at = put(at, "error running ");
 		at = put(at, label);
 		at = put(at, ": ");

@@ -9,7 +9,7 @@
 #include <linux/openat2.h>
 
 enum {
-	MAX_LINKS = 40,		/* the kernel's own limit */
+	MAX_LINKS = 40, /* the kernel's own limit */
 	RACE_TRIES = 16,
 	REST_SIZE = 2 * PATH_MAX,
 };
@@ -19,10 +19,10 @@ enum {
  * still to come: it ends at the end of its buffer and grows to the left when a symlink is met.
  */
 struct walk {
-	int fd;			/* the directory reached; self.root is not owned */
+	int fd; /* the directory reached; self.root is not owned */
 	u32 links;
 	u32 done_len;
-	char *at;		/* the next byte of rest */
+	char *at; /* the next byte of rest */
 	char done[PATH_MAX];
 	char rest[REST_SIZE];
 };

@@ -17,6 +17,8 @@
 #ifndef PYRUNC_PLAN_H
 #define PYRUNC_PLAN_H
 
+/* clang-format off */
+
 enum plan_constants {
 	PLAN_MAGIC = 0x4e4c5050,	/* "PPLN" */
 	PLAN_MAX_SIZE = 16777216,
@@ -136,4 +138,5 @@ enum plan_step {
 	STEP_AWAIT, STEP_EXEC,
 	STEP_LAST,
 };
+/* clang-format on */
 #endif

@@ -128,7 +128,7 @@ def _serve(init: handshake.Init, copies: "list[Copy]", events: int) -> int:
     while True:
         poll = select.poll()
         poll.register(events, select.POLLIN)
-        waiting = {}
+        waiting: dict[int, list[tuple[Copy, int]]] = {}
         for copy in copies:
             want = copy.interest()
             if want:
@@ -166,7 +166,7 @@ def _signals(init: handshake.Init, events: int) -> "int | None":
 
 
 def _reap(init: handshake.Init) -> "int | None":
-    """Reap every child that ended (we may be their subreaper); the main one's status, if among them."""
+    """Reap every child that ended (we may be a subreaper); the main one's status, if among them."""
     main = None
     while True:
         try:
@@ -177,5 +177,3 @@ def _reap(init: handshake.Init) -> "int | None":
             return main
         if pid == init.pid:
             main = init.reaped = status
-
-

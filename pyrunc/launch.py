@@ -202,7 +202,7 @@ class Launch:
     def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> plans.Plan:
         """The plan; descriptors that its 'f' arguments index are appended to fds."""
         linux = self.spec.get("linux") or {}
-        index: "dict[Any, int]" = {"fifo": 0}
+        index: "dict[Any, Any]" = {"fifo": 0}
         fds.append(self._make_fifo())
         tasks, unified = cgroups.entries(self.paths)
         index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))

@@ -47,7 +47,7 @@ def join(plan: "Plan", linux: "Doc", fds: "dict[Any, int]") -> None:
 
 
 def clone(plan: "Plan", linux: "Doc", cgroup: "int | None") -> None:
-    """Go on in a child with every new namespace but the cgroup's.  cgroup: of cgroup2, to be born in."""
+    """Go on in a child with every new namespace but the cgroup's.  cgroup: to be born in (v2)."""
     flags = 0
     for kind, path in listed(linux).items():
         if not path and kind != "cgroup":

@@ -86,7 +86,7 @@ def _config(
     process = spec.get("process") or {}
     annotations = spec.get("annotations") or {}
     caps = process.get("capabilities")
-    config = {
+    return {
         "no_pivot_root": bool(opts.get("no_pivot")),
         "parent_death_signal": 0,
         "rootfs": rootfs,
@@ -138,7 +138,6 @@ def _config(
         "labels": [f"{key}={annotations[key]}" for key in annotations] + [f"bundle={bundle}"],
         "no_new_keyring": bool(opts.get("no_new_keyring")),
     }
-    return config
 
 
 def _device(device: "dict[str, Any]") -> "dict[str, Any]":

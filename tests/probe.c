@@ -157,7 +157,7 @@ static void limits(void)
 	key("rlimits");
 	putchar('{');
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		struct rlimit limit = {0, 0};
+		struct rlimit limit = { 0, 0 };
 
 		getrlimit((__rlimit_resource_t)i, &limit);
 		printf("%s\"RLIMIT_%s\":[%lld,%lld]", i ? "," : "", names[i],

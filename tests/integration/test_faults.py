@@ -300,8 +300,7 @@ def test_disk_full_under_root(pyrunc, bundle):
             ["unshare", "-m", "bash", "-c", script, "bash", pyrunc.root, str(65536 - room), full]
             + pyrunc.argv("create", "--bundle", bundle.args("sleep", "9").save(), "full"),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )

@@ -250,7 +250,7 @@ def test_ids_that_are_no_ids(pyrunc, bundle, name):
     for verb in (["create", "--bundle", bundle.path], ["state"], ["delete", "--force"]):
         result = pyrunc(*verb, "--", name, code=None)
         assert "Traceback" not in result.stderr
-        if name != "-" and name != "--" or verb[0] == "state":
+        if name not in ("-", "--") or verb[0] == "state":
             assert result.code == (0 if verb[0] == "delete" and len(name) > 255 else 1), result
     assert pyrunc.names() == [] or pyrunc.names() in (["-"], ["--"])
 
