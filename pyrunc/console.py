@@ -1,168 +1,114 @@
-"""Foreground `run`: relay stdio, forward signals, wait for the container's process.
+"""The caller's side of a container's stdio: what `run` and `exec` do in the foreground.
 
 May touch: our stdio, pipes to the container, and the processes that are our children.
 
-The container gets three pipes, never our own stdio: a terminal of ours is not its business.  One
-poll(2) loop serves everything.  Backpressure is kept: we read only what we could pass on, in pieces
-small enough that a pipe that poll(2) called writable takes them whole, so no write ever blocks and
-the flags of descriptors that others share stay as they are.
+    foreground = Foreground()
+    try:
+        init = handshake.spawn(plan, fds, foreground.stdio)
+        foreground.spawned()
+        ...                                 the handshake; the program starts
+        status = foreground.serve(init)     relay, forward signals, until init's program has ended
+        foreground.drain()
+    finally:
+        foreground.close()
+
+The container gets three pipes, never our own stdio: a terminal of ours is not its business.
 """
 
 import os
-import select
 
-from pyrunc import container, handshake, signals
+from pyrunc import handshake, relay, signals
 from pyrunc._core import lib
-from pyrunc.errors import Error
+from pyrunc.relay import Copy
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from pyrunc.launch import Launch
-
-PIECE = 4096  # PIPE_BUF
-IN = select.POLLIN | select.POLLHUP | select.POLLERR
 CHLD = 17
-IGNORED = (CHLD, 23)  # SIGCHLD is for us; SIGURG is what Go sends itself
+URG = 23
+WINCH = 28
+# SIGCHLD is for us, SIGWINCH tells of our own terminal, SIGURG is what Go programs send themselves.
+IGNORED = (CHLD, URG, WINCH)
+ENDING = {1, 2, 3, 15}  # once there is nobody to forward them to, they mean us
 
 
-def run_foreground(launch: "Launch", keep: bool) -> int:
-    """Create, start and wait. Returns N, or 128+S for a death by signal S."""
-    # Blocked before anything is spawned: no SIGCHLD is lost.  init resets its own mask.
-    events = handshake.check(lib.core_signalfd(), "signalfd")
-    pipes = [os.pipe() for _ in range(3)]  # close-on-exec, as all of Python's
-    launch.stdio = (pipes[0][0], pipes[1][1], pipes[2][1])
-    try:
-        launch.set_up()
-    finally:
-        for fd in launch.stdio:
-            os.close(fd)
-    copies = [Copy(0, pipes[0][1]), Copy(pipes[1][0], 1), Copy(pipes[2][0], 2)]
-    launch.start()
-    assert launch.init is not None
-    status = _serve(launch.init, copies, events)
-    for copy in copies[1:]:
-        copy.drain()
-    if not keep:
-        _destroy(launch)
-    launch.close()
+class Foreground:
+    """The relay between our stdio and one process of a container.
+
+    From its birth to the end of this process every signal is blocked: serve() forwards them.
+    stdio: the container's three descriptors, for handshake.spawn().
+    """
+
+    __slots__ = ("_copies", "_events", "stdio")
+
+    def __init__(self) -> None:
+        # Before anything is spawned: no SIGCHLD is lost.  init resets its own mask.
+        self._events = handshake.check(lib.core_signalfd(), "signalfd")
+        pipes = [os.pipe() for _ in range(3)]  # close-on-exec, as all of Python's
+        self.stdio = (pipes[0][0], pipes[1][1], pipes[2][1])
+        self._copies = [Copy(0, pipes[0][1]), Copy(pipes[1][0], 1), Copy(pipes[2][0], 2)]
+
+    def spawned(self) -> None:
+        """init has its descriptors: close our copies, or we would wait for ourselves."""
+        for fd in self.stdio:
+            if fd >= 0:
+                os.close(fd)
+        self.stdio = (-1, -1, -1)
+
+    def serve(self, init: handshake.Init) -> int:
+        """Relay and forward until the container's process has ended; its wait status."""
+        while True:
+            if relay.step(self._copies, self._events):
+                for number in _pending(self._events):
+                    status = _handle(init, number)
+                    if status is not None:
+                        return status
+
+    def drain(self) -> None:
+        """Pass on what is still on its way out, however slow our reader is, until told to end."""
+        outward = self._copies[1:]
+        for copy in outward:
+            copy.finish()
+        while not all(copy.ended for copy in outward):
+            if relay.step(outward, self._events) and ENDING & set(_pending(self._events)):
+                return
+
+    def close(self) -> None:
+        """Let go of everything, whatever happened before."""
+        self.spawned()
+        for copy in self._copies:
+            if not copy.ended:
+                copy.end()
+        if self._events >= 0:
+            os.close(self._events)
+            self._events = -1
+
+
+def exit_code(status: int) -> int:
+    """What a command exits with for a wait status: N, or 128+S for a death by signal S."""
     if os.WIFSIGNALED(status):
         return 128 + os.WTERMSIG(status)
     return os.WEXITSTATUS(status)
 
 
-def _destroy(launch: "Launch") -> None:
-    try:
-        container.destroy(launch.root, launch.record, force=True)
-    except Error as err:
-        from pyrunc import log
-
-        log.warning(err.message)
-
-
-class Copy:
-    """One direction: what was read from `source` and still has to go to `sink`."""
-
-    __slots__ = ("data", "ended", "sink", "source")
-
-    def __init__(self, source: int, sink: int) -> None:
-        self.source = source
-        self.sink = sink
-        self.data = b""
-        self.ended = False
-
-    def interest(self) -> "tuple[int, int] | None":
-        """(descriptor, poll events) it waits for; None when it is over."""
-        if self.ended:
-            return None
-        return (self.sink, select.POLLOUT) if self.data else (self.source, select.POLLIN)
-
-    def move(self) -> None:
-        """Do the one thing that poll(2) said would not block."""
-        try:
-            if self.data:
-                written = os.write(self.sink, self.data[:PIECE])
-                self.data = self.data[written:]
-            else:
-                self.data = os.read(self.source, 65536)
-                if not self.data:
-                    self.end()
-        except (BlockingIOError, InterruptedError):
-            pass  # somebody shares the descriptor and made it non-blocking; poll(2) again
-        except OSError:
-            # EPIPE: nobody reads any more, and the writer shall learn it.  EIO: a terminal is gone.
-            self.end()
-
-    def end(self) -> None:
-        """Close our end of the container's pipe: its reader sees the end, its writer EPIPE."""
-        self.ended = True
-        self.data = b""
-        for fd in (self.source, self.sink):
-            if fd > 2:
-                os.close(fd)
-
-    def drain(self) -> None:
-        """Pass on what the container wrote before it died, however slow our reader is."""
-        if self.ended:
-            return
-        os.set_blocking(self.source, False)
-        while not self.ended:
-            if not self.data:
-                try:
-                    self.data = os.read(self.source, 65536)
-                except BlockingIOError:
-                    break  # empty, and some process outside the container's life still holds it
-                except OSError:
-                    break
-                if not self.data:
-                    break
-            poll = select.poll()
-            poll.register(self.sink, select.POLLOUT)
-            poll.poll()
-            self.move()
-        if not self.ended:
-            self.end()
-
-
-def _serve(init: handshake.Init, copies: "list[Copy]", events: int) -> int:
-    """Relay until the container's process has ended; its wait status."""
-    while True:
-        poll = select.poll()
-        poll.register(events, select.POLLIN)
-        waiting: dict[int, list[tuple[Copy, int]]] = {}
-        for copy in copies:
-            want = copy.interest()
-            if want:
-                # stdin and stdout may be one terminal: one entry then carries both interests.
-                others = waiting.setdefault(want[0], [])
-                others.append((copy, want[1]))
-                poll.register(want[0], sum({event for _, event in others}))
-        for fd, _ in poll.poll():
-            if fd == events:
-                status = _signals(init, events)
-                if status is not None:
-                    return status
-            else:
-                for copy, _ in waiting[fd]:
-                    copy.move()
-
-
-def _signals(init: handshake.Init, events: int) -> "int | None":
-    """Forward what arrived; the wait status of the container's process once it has ended."""
+def _pending(events: int) -> "list[int]":
+    """The signals that have arrived, in their order."""
+    numbers: list[int] = []
     while True:
         try:
             info = os.read(events, 128)  # struct signalfd_siginfo
         except BlockingIOError:
-            return None
-        number = int.from_bytes(info[:4], "little")
-        if number == CHLD:
-            status = _reap(init)
-            if status is not None:
-                return status
-        elif number not in IGNORED:
-            try:
-                signals.send(init.pidfd, number)
-            except OSError:
-                pass  # it is ending; SIGCHLD is on its way
+            return numbers
+        numbers.append(int.from_bytes(info[:4], "little"))
+
+
+def _handle(init: handshake.Init, number: int) -> "int | None":
+    """Forward a signal, or look who died: the wait status of the container's process, if it did."""
+    if number == CHLD:
+        return _reap(init)
+    if number not in IGNORED:
+        try:
+            signals.send(init.pidfd, number)
+        except OSError:
+            pass  # it is ending; SIGCHLD is on its way
+    return None
 
 
 def _reap(init: handshake.Init) -> "int | None":

@@ -1,4 +1,4 @@
-"""A new container: create() and run() read top to bottom like the lifecycle of runtime.md.
+"""A new container: Launch reads top to bottom like the lifecycle of runtime.md.
 
 May touch everything the layers below may: this module joins the pure plan with the host.
 OCI runtime-spec 1.3, runtime.md "Lifecycle" steps 1 to 8.
@@ -33,45 +33,6 @@ INIT_FAILED = START_FAILED + "error during container init: "
 PID_MARK = 9876543210987654  # stands where init puts the pid it has in its own namespace
 
 
-def create(opts: "dict[str, Any]") -> None:
-    """The `create` command: everything but the user's program."""
-    try:
-        _refuse_console(opts, detached=True)
-        handshake.check(lib.core_subreaper(1), "prctl subreaper")
-        launched = Launch(opts)
-        launched.set_up()
-        launched.close()
-    except Error as err:
-        raise Error(f"runc create failed: {err.message}", err.code) from err
-
-
-def run(opts: "dict[str, Any]") -> int:
-    """The `run` command: create and start; unless detached, wait, and remove the container."""
-    try:
-        _refuse_console(opts, detached=opts["detach"])
-        if not opts["no_subreaper"]:
-            handshake.check(lib.core_subreaper(1), "prctl subreaper")
-        if opts["detach"]:
-            launched = Launch(opts)
-            launched.set_up()
-            launched.start()
-            launched.close()
-            return 0
-        from pyrunc import console
-
-        return console.run_foreground(Launch(opts), keep=opts["keep"])
-    except Error as err:
-        raise Error(f"runc run failed: {err.message}", err.code) from err
-
-
-def _refuse_console(opts: "dict[str, Any]", detached: bool) -> None:
-    for name in ("console_socket", "pidfd_socket"):
-        if opts.get(name):
-            raise Error(f"--{name.replace('_', '-')} is not supported yet")
-    if opts.get("preserve_fds"):
-        raise Error("--preserve-fds is not supported yet")
-
-
 class Launch:
     """One container on its way: what exists so far, and how to undo it."""
 
@@ -95,6 +56,9 @@ class Launch:
     )
 
     def __init__(self, opts: "dict[str, Any]") -> None:
+        for name in ("console_socket", "pidfd_socket", "preserve_fds"):
+            if opts.get(name):
+                raise Error(f"--{name.replace('_', '-')} is not supported yet")
         self.opts = opts
         self.id: str = opts["args"][0]
         self.root: str = opts["root"]
@@ -184,9 +148,27 @@ class Launch:
         """The container is on its own: let go of the lock and of init."""
         if self.init:
             handshake.close(self.init)
+        self.unlock()
+
+    def unlock(self) -> None:
+        """The container is complete: other commands may have it."""
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
+
+    def remove(self) -> None:
+        """The process has ended, so the container goes, unless another command was faster."""
+        try:
+            self.lock = container.lock(self.root, self.id)
+        except Error:
+            return
+        try:
+            found = container.load(self.root, self.id)
+            mark = ("init_process_pid", "init_process_start", "created")
+            if all(found[key] == self.record[key] for key in mark):
+                container.destroy(self.root, self.record, force=True)
+        except Error as err:
+            _warn(err.message)
 
     # --- the plan ---
 

@@ -31,7 +31,16 @@ COMMAND = Command(
 
 
 def run(opts: "dict[str, Any]") -> None:
-    """Create the container opts["args"][0] from the bundle."""
-    from pyrunc import launch
+    """Create the container opts["args"][0]: everything but the user's program."""
+    from pyrunc import handshake
+    from pyrunc._core import lib
+    from pyrunc.errors import Error
+    from pyrunc.launch import Launch
 
-    launch.create(opts)
+    try:
+        launch = Launch(opts)
+        handshake.check(lib.core_subreaper(1), "prctl subreaper")
+        launch.set_up()
+        launch.close()
+    except Error as err:
+        raise Error(f"runc create failed: {err.message}", err.code) from err

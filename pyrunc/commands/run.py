@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.launch import Launch
+
 COMMAND = Command(
     "run",
     "create and run a container",
@@ -38,6 +40,42 @@ COMMAND = Command(
 
 def run(opts: "dict[str, Any]") -> int:
     """Run the container opts["args"][0]; the exit status of its program in the foreground."""
-    from pyrunc import launch
+    from pyrunc import handshake
+    from pyrunc._core import lib
+    from pyrunc.errors import Error
+    from pyrunc.launch import Launch
 
-    return launch.run(opts)
+    try:
+        launch = Launch(opts)
+        if not opts["no_subreaper"]:
+            handshake.check(lib.core_subreaper(1), "prctl subreaper")
+        if not opts["detach"]:
+            return _foreground(launch, opts["keep"])
+        launch.set_up()
+        launch.start()
+        launch.close()
+        return 0
+    except Error as err:
+        raise Error(f"runc run failed: {err.message}", err.code) from err
+
+
+def _foreground(launch: "Launch", keep: bool) -> int:
+    """Create, start and wait; then remove the container, unless it shall be kept."""
+    from pyrunc import console
+
+    foreground = console.Foreground()
+    try:
+        launch.stdio = foreground.stdio
+        launch.set_up()
+        foreground.spawned()
+        launch.start()
+        launch.unlock()
+        assert launch.init is not None
+        status = foreground.serve(launch.init)
+        if not keep:
+            launch.remove()
+        foreground.drain()
+        return console.exit_code(status)
+    finally:
+        foreground.close()
+        launch.close()

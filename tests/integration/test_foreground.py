@@ -135,3 +135,48 @@ def test_a_killed_run_leaves_a_container_that_can_be_deleted(pyrunc, bundle):
     process.wait()
     pyrunc("delete", "--force", name)
     assert pyrunc.names() == []
+
+
+def test_another_command_may_remove_it_meanwhile(pyrunc, bundle):
+    name, process = start(
+        pyrunc,
+        bundle.sh("echo up; sleep 1000"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"up\n"
+    pyrunc("delete", "--force", name, timeout=5)
+    assert process.communicate(timeout=5) == (b"", b"")
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_a_successor_of_the_same_name_is_left_alone(pyrunc, bundle, make_bundle):
+    name, process = start(
+        pyrunc,
+        bundle.sh("echo up; exec sleep 1000"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGSTOP)
+    pyrunc("delete", "--force", name)
+    pyrunc("create", "--bundle", make_bundle().args("true").save(), name)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=5)
+    assert pyrunc.status(name) == "created"
+
+
+def test_a_stuck_reader_does_not_make_it_immortal(pyrunc, bundle):
+    name, process = start(
+        pyrunc,
+        bundle.sh("seq 1 20000"),  # more than our pipe holds, less than ours and the container's
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert os.read(process.stdout.fileno(), 1) == b"1"
+    wait_for(lambda: name not in pyrunc.names(), what="removal")
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(5) == 0
+    process.stdout.close()

@@ -11,7 +11,7 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
 PURE = "plan listing namespaces rootfs mounts process failures record".split()
 HOST = "spec normal host cgroups hooks rdt criu processes".split()
-HOST += ["seccomp", "seccomp_filter", "seccomp_bpf"]
+HOST += ["seccomp", "seccomp_filter", "seccomp_bpf", "relay"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
@@ -19,7 +19,7 @@ RANKS = {
     "commands.": 3,
     "launch": 2.5,
     **dict.fromkeys("freezer update events".split(), 2.5),  # verbs' stories about a container
-    "console": 2.4,  # the foreground `run`: relays for a container that launch made
+    "console": 2.4,  # the foreground of run and exec: relays for a process that init became
     "container": 2,
     "handshake": 1.5,  # carries a plan to init, and init's report back to the plan
     **dict.fromkeys(PURE + HOST, 1),

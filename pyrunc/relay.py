@@ -1,0 +1,95 @@
+"""Bytes between descriptors, for a foreground container: Copy is a direction, step() moves several.
+
+Touches only descriptors.  Backpressure is kept: we read only what we could pass on, in pieces small
+enough that a pipe that poll(2) called writable takes them whole, so no write ever blocks and the
+flags of descriptors that others share stay as they are.
+"""
+
+import os
+import select
+
+PIECE = 4096  # PIPE_BUF
+
+
+class Copy:
+    """One direction: what was read from `source` and still has to go to `sink`."""
+
+    __slots__ = ("data", "ended", "last", "sink", "source")
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source = source
+        self.sink = sink
+        self.data = b""
+        self.ended = False
+        self.last = False  # the writer is dead: what is there now is all there will be
+
+    def interest(self) -> "tuple[int, int] | None":
+        """(descriptor, poll events) it waits for; None when it is over."""
+        if self.ended:
+            return None
+        return (self.sink, select.POLLOUT) if self.data else (self.source, select.POLLIN)
+
+    def move(self) -> None:
+        """Do the one thing that poll(2) said would not block."""
+        try:
+            if not self.data:
+                self._read()
+                return
+            written = os.write(self.sink, self.data[:PIECE])
+            self.data = self.data[written:]
+            if self.last and not self.data:
+                self._read()
+        except (BlockingIOError, InterruptedError):
+            pass  # somebody shares the descriptor and made it non-blocking; poll(2) again
+        except OSError:
+            # EPIPE: nobody reads any more, and the writer shall learn it.  EIO: a terminal is gone.
+            self.end()
+
+    def _read(self) -> None:
+        try:
+            self.data = os.read(self.source, 65536)
+        except BlockingIOError:
+            if not self.last:
+                raise
+            # Empty, though some process outside the container's life may still hold it.
+        if not self.data:
+            self.end()
+
+    def finish(self) -> None:
+        """Come to an end once what the dead writer left has been passed on."""
+        if self.ended:
+            return
+        self.last = True
+        try:
+            os.set_blocking(self.source, False)
+            if not self.data:
+                self._read()
+        except OSError:
+            self.end()
+
+    def end(self) -> None:
+        """Close what is ours: the reader of a pipe sees the end, its writer EPIPE."""
+        self.ended = True
+        self.data = b""
+        for fd in (self.source, self.sink):
+            if fd > 2:
+                os.close(fd)
+
+
+def step(copies: "list[Copy]", events: int) -> bool:
+    """Wait until something can move, and move it.  Whether `events` is readable."""
+    poll = select.poll()
+    poll.register(events, select.POLLIN)
+    waiting: "dict[int, list[tuple[Copy, int]]]" = {}
+    for copy in copies:
+        want = copy.interest()
+        if want:
+            # stdin and stdout may be one terminal: one entry then carries both interests.
+            others = waiting.setdefault(want[0], [])
+            others.append((copy, want[1]))
+            poll.register(want[0], sum({event for _, event in others}))
+    ready = poll.poll()
+    for fd, _ in ready:
+        for copy, _ in waiting.get(fd, ()):
+            copy.move()
+    return any(fd == events for fd, _ in ready)
