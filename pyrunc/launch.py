@@ -14,14 +14,15 @@ from pyrunc import (
     handshake,
     host,
     namespaces,
+    plan_create,
     process,
     procfs,
     record,
     spec,
 )
-from pyrunc import plan as plans
 from pyrunc._core import lib
 from pyrunc.errors import Error, strerror
+from pyrunc.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,12 +177,12 @@ class Launch:
         """What the plan needs to know about this host."""
         joined = namespaces.joined(self.spec.get("linux") or {})
         return {
-            **host.facts(*plans.facts_for(self.spec, self.no_pivot)),
+            **host.facts(*plan_create.facts_for(self.spec, self.no_pivot)),
             "cgroup_paths": self.paths,
             "same_namespaces": [kind for kind, path in joined if host.same_namespace(path, kind)],
         }
 
-    def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> plans.Plan:
+    def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> Plan:
         """The plan; descriptors that its 'f' arguments index are appended to fds."""
         linux = self.spec.get("linux") or {}
         index: "dict[Any, Any]" = {"fifo": 0}
@@ -208,7 +209,7 @@ class Launch:
 
             filtered = seccomp.load(linux["seccomp"])
         self.rlimits = process.rlimits(self.spec["process"])
-        plan = plans.for_create(
+        plan = plan_create.for_create(
             self.spec,
             facts,
             {

@@ -34,7 +34,7 @@ COMMAND = Command(
 
 def run(opts: "dict[str, Any]") -> None:
     """Print the plan for the bundle's container, with this host's facts."""
-    from pyrunc import cgroups, host, listing, log, namespaces, plan, seccomp, spec
+    from pyrunc import cgroups, host, listing, log, namespaces, plan_create, seccomp, spec
 
     if opts["format"] not in ("text", "json"):
         raise Error("invalid format option")
@@ -47,7 +47,7 @@ def run(opts: "dict[str, Any]") -> None:
     doc = spec.load()
     linux = doc.get("linux") or {}
     paths = cgroups.paths(linux.get("cgroupsPath", ""), ID, opts["systemd_cgroup"])
-    facts = host.facts(*plan.facts_for(doc, opts["no_pivot"]))
+    facts = host.facts(*plan_create.facts_for(doc, opts["no_pivot"]))
     facts["cgroup_paths"] = paths
     facts["same_namespaces"] = [
         kind for kind, path in namespaces.joined(linux) if host.same_namespace(path, kind)
@@ -57,7 +57,7 @@ def run(opts: "dict[str, Any]") -> None:
     fds: dict[Any, int] = {"fifo": 0}
     for kind, _ in namespaces.joined(linux):
         fds["ns", kind] = len(fds)
-    made = plan.for_create(
+    made = plan_create.for_create(
         doc,
         facts,
         {

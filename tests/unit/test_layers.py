@@ -9,7 +9,7 @@ import pytest
 SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
-PURE = "plan listing namespaces rootfs mounts process failures record".split()
+PURE = "plan plan_create listing namespaces rootfs mounts process failures record".split()
 HOST = "spec normal host cgroups hooks rdt criu processes".split()
 HOST += ["seccomp", "seccomp_filter", "seccomp_bpf", "relay"]
 # What pure code may take from `os`, besides constants.

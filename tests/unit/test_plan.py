@@ -12,7 +12,8 @@ import pytest
 from pyrunc import listing, namespaces
 from pyrunc._core import lib
 from pyrunc.errors import Error
-from pyrunc.plan import Fd, Plan, facts_for, for_create
+from pyrunc.plan import Fd, Plan
+from pyrunc.plan_create import facts_for, for_create
 
 PLANS = os.path.join(os.path.dirname(__file__), "..", "plans")
 CASES = sorted(os.path.basename(os.path.dirname(p)) for p in glob.glob(f"{PLANS}/*/config.json"))

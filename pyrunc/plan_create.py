@@ -1,0 +1,183 @@
+"""create: the plan that makes a container of a spec.  Pure: no open, no syscall, no environment.
+
+for_create()   the recipe; the order in which a container comes into being
+facts_for()    what that needs to know about the host
+"""
+
+from pyrunc import mounts, namespaces, process, rootfs
+from pyrunc._core import lib
+from pyrunc.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Doc = dict[str, Any]
+
+NO_TIMEOUT = 0xFFFFFFFFFFFFFFFF
+# linux/keyctl.h: KEY_OTH_SEARCH is 0x8, KEY_USR_SEARCH this; whoever runs as the container's user
+# may then search its session keyring.
+KEY_USR_SEARCH = 0x80000
+
+
+def facts_for(spec: "Doc", no_pivot: bool) -> "list[str]":
+    """The facts of host.py that for_create() will look at: most containers need few."""
+    process = spec["process"]
+    names = ["kcore"]
+    if "capabilities" in process:
+        names.append("last_cap")
+    if process.get("selinuxLabel") or process.get("apparmorProfile"):
+        names += ["selinux", "apparmor"]
+    for mount in spec.get("mounts", ()):
+        if mount.get("type") == "cgroup":
+            names += ["cgroup_mode", "cgroup_mounts"]
+        elif mounts.clean(mount["destination"]) == "/proc" and mount.get("type") != "proc":
+            names.append("procfs")
+    if no_pivot:
+        names.append("proc_mounts")
+    return names
+
+
+def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
+    """The plan that makes a container of `spec` on the host that `facts` describe.
+
+    facts: those of facts_for(), cgroup_paths, same_namespaces (joined types that are the host's).
+    opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo" and ("ns", type) ->
+    index of the descriptor passed; seccomp: (program, flags) or None; hook_state(status) -> the
+    state document for hooks, before and after its pid.
+    """
+    plan = Plan()
+    linux = spec.get("linux", {})
+    own = namespaces.listed(linux)
+    user = spec["process"]
+    fds = opts["fds"]
+    has_mounts = "mount" in own
+    entries = mounts.decode(plan, spec, facts, opts)
+    # Never the host's own /dev.
+    own_dev = not mounts.dev_is_bound(entries) and (has_mounts or opts["rootfs"] != "/")
+
+    # -- The first stage: a process of the host's, which the container cannot see.
+    # Joins precede the clone: what the clone makes is owned and counted by what was joined, and a
+    # joined pid namespace holds only children.
+    namespaces.join(plan, linux, fds)
+    # Always, even with no flag: only a child can be in the pid namespace, and the first stage is
+    # no child of the container's parent.
+    # Into the cgroup before anything else can fork or allocate.
+    namespaces.clone(plan, linux, fds.get("cgroup"))
+    if fds.get("tasks"):
+        plan.enter(fds["tasks"])
+    # The root of a new cgroup namespace is the cgroup one is in: so after the join of the cgroup.
+    namespaces.unshare_cgroup(plan, linux)
+
+    # -- The environment that mounts may depend on (sysfs and /proc/net show the net namespace).
+    if not opts.get("no_new_keyring"):
+        process.keyring(plan, user, opts["id"], KEY_USR_SEARCH)
+    namespaces.loopback(plan, linux)
+
+    # -- The root filesystem, at its host path: sources must still be reachable.
+    if has_mounts:
+        # First, so that no mount below propagates to the host.
+        plan.propagate(rootfs.propagation(linux, bool(opts.get("no_pivot"))))
+    plan.root(opts["rootfs"], int(has_mounts))
+    mounts.mount(plan, entries, linux, facts)
+    # After the mounts: they live on the /dev that mounts[] brought.
+    if own_dev:
+        rootfs.devices(plan, linux)
+        rootfs.links(plan, facts)
+    # Limits, prestart and createRuntime: once the tree is whole, before it becomes "/".
+    plan.sync(lib.SYNC_MOUNTED)
+    # In the container's namespaces, with the host's paths: the last moment at which both exist.
+    hooks(plan, spec, "createContainer", [], opts)
+
+    # -- The container's root becomes "/".  From here every path is the container's.
+    if not has_mounts:
+        plan.chroot()
+    elif opts.get("no_pivot"):
+        # The host's procfs would still be there, below the new root, and without our masks.
+        for path in facts.get("proc_mounts", ()):
+            if not path.startswith(opts["rootfs"] + "/"):
+                plan.hide(path)
+        plan.move()
+    else:
+        plan.pivot()
+    if has_mounts:
+        # On the new "/": before the pivot the flags went to the host's tree.
+        rootfs.propagate_root(plan, linux)
+    # Before anything reads or writes stdio, and while /dev is as the mounts left it.
+    if own_dev:
+        plan.nullio()
+    # While "/" is still writable.
+    process.make_cwd(plan, user)
+    if has_mounts:
+        # The last writes to the tree are done.
+        mounts.remount(plan, entries)
+    rootfs.readonly_root(plan, spec["root"], has_mounts)
+    if has_mounts:
+        process.umask(plan, user)
+
+    # -- What needs privileges, but no mount.
+    if "hostname" in spec:
+        plan.hostname(spec["hostname"])
+    if "domainname" in spec:
+        plan.domainname(spec["domainname"])
+    # Before /proc/sys turns read-only.  AppArmor's file may be on a masked path, too.
+    process.apparmor(plan, user)
+    process.sysctls(plan, linux, own, facts)
+    rootfs.readonly_paths(plan, linux)
+    rootfs.masked_paths(plan, linux)
+
+    # -- Giving up rights, from here on one-way.
+    nnp = bool(user.get("noNewPrivileges"))
+    if nnp:
+        plan.nnp()
+    process.selinux(plan, user)
+    # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
+    if not nnp and opts.get("seccomp"):
+        plan.seccomp(*opts["seccomp"])
+    # Root may enter directories its user may not (0700 of another's) and the other way round
+    # (root-squashing filesystems): tried before and after the change of user.
+    cwd = mounts.clean(user["cwd"])
+    plan.chdir(cwd, 1)
+    # The bounding set can only shrink while CAP_SETPCAP is effective.
+    masks = process.capabilities(plan, user, facts.get("last_cap", 0))
+    if masks:
+        plan.bounding(masks[0])
+    env, needs_home = process.environment(user.get("env"))
+    identity = user.get("user", {})
+    if needs_home:
+        plan.home(identity.get("uid", 0))
+    process.user(plan, identity, facts)
+    plan.chdir(cwd, 0)
+    if masks:
+        plan.caps(*masks[1:])
+    # As the user, in its cwd; a missing program fails create, not start.
+    process.lookup(plan, user["args"], env)
+
+    # -- The container is created.
+    # Resource limits come from the host, which may raise hard ones; then the record.
+    plan.sync(lib.SYNC_READY)
+    # As late as can be, so that the profile need not allow what the steps above call.
+    if nnp and opts.get("seccomp"):
+        plan.seccomp(*opts["seccomp"])
+    plan.await_(fds["fifo"])
+    hooks(plan, spec, "startContainer", env, opts, needs_home)
+    plan.exec(int(needs_home), user["args"], env)
+    return plan
+
+
+def hooks(
+    plan: Plan, spec: "Doc", kind: str, env: "list[str]", opts: "Doc", append_home: bool = False
+) -> None:
+    """The hooks init runs.  env, append_home: what a hook without `env` gets."""
+    for i, hook in enumerate(spec.get("hooks", {}).get(kind, ())):
+        timeout = hook.get("timeout")
+        plan.hook(
+            f"{kind} hook #{i}",
+            hook["path"],
+            opts["hook_state"]("creating" if kind == "createContainer" else "created"),
+            timeout=NO_TIMEOUT if timeout is None else timeout * 1000,
+            append_home=int(append_home and not hook.get("env")),
+            argv=hook.get("args") or [hook["path"]],
+            env=hook.get("env") or env,
+            origin=f"hooks.{kind}[{i}]",
+        )
