@@ -188,7 +188,7 @@ class Plan:
         state: "tuple[str, str]",
         *,
         timeout: int,
-        append_home: int,
+        append_home: int = 0,
         argv: "list[str]",
         env: "list[str]",
         origin: str = "",

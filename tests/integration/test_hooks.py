@@ -179,7 +179,8 @@ def test_poststart_comes_after_the_program_was_executed(pyrunc, bundle, hooks):
     name = pyrunc.create(bundle.sh("sleep 100"), "--pid-file", f"{hooks.directory}/pid")
     assert hooks.marks() == []
     pyrunc("start", name)
-    assert hooks.marks() == ["/bin/busybox"]
+    (program,) = hooks.marks()
+    assert program.endswith("/bin/busybox")
 
 
 def test_failing_poststop_hook_is_reported_after_everything_is_gone(pyrunc, bundle, hooks):

@@ -86,7 +86,10 @@ CORPUS = [
         "--root /run/containerd/runc/k8s.io --log /tmp/log.json --log-format json ps --format json CID",
         {"verb": "ps", "format": "json", "args": ["CID"]},
     ),
-    ("ps CID -ef -q1,2 --format x", {"format": "table", "args": "CID -ef -q1,2 --format x".split()}),
+    (
+        "ps CID -ef -q1,2 --format x",
+        {"format": "table", "args": "CID -ef -q1,2 --format x".split()},
+    ),
     ("--root /r --systemd-cgroup pause CID", {"verb": "pause", "args": ["CID"]}),
     ("resume CID", {"verb": "resume", "args": ["CID"]}),
     ("list --format=json", {"verb": "list", "format": "json", "quiet": False, "args": []}),

@@ -14,7 +14,7 @@ ROOT = "/b/rootfs"
 def word(op, step, err=0, value=0, text=b""):
     """The sentence about an op; op: a function that adds it to a plan."""
     plan = Plan()
-    plan.root(ROOT)
+    plan.root(ROOT, 1)
     op(plan)
     return failures.word(plan, 1, step, err, value, text)
 
@@ -143,7 +143,7 @@ def test_mounts(op, step, err, value, sentence):
 @pytest.mark.parametrize(("rootfs", "path"), [("/b/rootfs", "/b/rootfs"), ("/", "/")])
 def test_mount_on_the_rootfs_itself(rootfs, path):
     plan = Plan()
-    plan.root(rootfs)
+    plan.root(rootfs, 1)
     plan.mount("s", "/", "tmpfs", "", flags=0)
     assert failures.word(plan, 1, lib.STEP_TARGET_ROOT, errno.EBUSY, 0, b"") == (
         'error mounting "s" to rootfs at "/": '
@@ -336,13 +336,14 @@ STEPS = {
     "SETNS": lambda p: p.join(0, 0x20000),
     "UNSHARE": lambda p: p.unshare(0x2000000),
     "CLONE SETSID PROCFS": lambda p: p.clone(0),
+    "CGROUP": lambda p: p.enter([0]),
     "KEYRING_JOIN KEYRING_PERM": lambda p: p.keyring("k", 1),
     "LOOPBACK": lambda p: p.loopback(),
     "HOSTNAME": lambda p: p.hostname("h"),
     "DOMAINNAME": lambda p: p.domainname("d"),
     "SYSCTL_OPEN SYSCTL_WRITE": lambda p: p.sysctl("net/x", "1"),
     "PROPAGATE": lambda p: p.propagate(mounts.MS_SLAVE),
-    "ROOT_PRIVATE ROOT_BIND ROOT_OPEN": lambda p: p.root("/r"),
+    "ROOT_PRIVATE ROOT_BIND ROOT_OPEN": lambda p: p.root("/r", 1),
     "SOURCE TARGET TARGET_ROOT MOUNT MOVED FLAGS RECURSIVE MOUNT_PROPAGATION": bind,
     "TARGET_TYPE COPY_UP": tmpfs,
     "REMOUNT": lambda p: p.remount("/x", 1),

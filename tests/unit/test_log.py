@@ -50,7 +50,7 @@ def test_text_sorts_the_extra_fields(tmp_path):
 def test_debug_names_the_caller(tmp_path):
     (line,) = lines(tmp_path, "text", True, lambda: log.debug("x"))
     path = re.escape(__file__)
-    func = r'func="test_log\.test_debug_names_the_caller\.<locals>\.<lambda>"'
+    func = r'func="(tests\.)?(unit\.)?test_log\.test_debug_names_the_caller\.<locals>\.<lambda>"'
     assert re.fullmatch(rf'time="{TIME}" level=debug msg=x {func} file="{path}:\d+"', line)
 
 
@@ -148,7 +148,10 @@ def test_a_terminal_gets_colours():
 
 def test_a_terminal_with_debug_names_the_caller():
     text = on_terminal(lambda: log.debug("x"), debug=True)
-    assert re.match(rf"\x1b\[37mDEBU\x1b\[0m\[0000\] {re.escape(__file__)}:\d+ test_log\.", text)
+    assert re.match(
+        rf"\x1b\[37mDEBU\x1b\[0m\[0000\] {re.escape(__file__)}:\d+ (tests\.)?(unit\.)?test_log\.",
+        text,
+    )
 
 
 def test_a_log_file_that_is_a_terminal_stays_plain(tmp_path):

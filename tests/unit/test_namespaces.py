@@ -9,7 +9,7 @@ def ops(entries):
     linux = {"namespaces": entries}
     fds = {("ns", kind): i for i, (kind, _) in enumerate(namespaces.joined(linux))}
     namespaces.join(plan, linux, fds)
-    namespaces.clone(plan, linux)
+    namespaces.clone(plan, linux, None)
     namespaces.unshare_cgroup(plan, linux)
     namespaces.loopback(plan, linux)
     return [(name, *(getattr(arg, "index", arg) for arg in args)) for name, args, _ in plan.ops]

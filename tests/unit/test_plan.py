@@ -56,6 +56,11 @@ def make(spec, facts=None, **opts):
     fds = {"fifo": 0}
     for kind, _ in namespaces.joined(linux):
         fds["ns", kind] = len(fds)
+    facts = {**FACTS, **(facts or {})}
+    if facts["cgroup_mode"] == "v2":
+        fds["cgroup"] = len(fds)
+    else:
+        fds["tasks"] = [len(fds) + number for number in range(len(facts["cgroup_paths"]))]
     defaults = {
         "id": "the-container",
         "bundle": "/bundle",
@@ -64,7 +69,7 @@ def make(spec, facts=None, **opts):
         "seccomp": (bytes(16), 1) if "seccomp" in linux else None,
         "hook_state": lambda status: (f'{{"status":"{status}","pid":', "}"),
     }
-    return for_create(spec, {**FACTS, **(facts or {})}, {**defaults, **opts})
+    return for_create(spec, facts, {**defaults, **opts})
 
 
 def load(case):
@@ -94,7 +99,10 @@ def test_what_every_plan_obeys(case):
     order = names(plan)
     for name in ("clone", "root", "umask", "bounding", "user", "caps", "lookup", "await", "exec"):
         assert order.count(name) <= 1
-    assert [args[0] for name, args, _ in plan.ops if name == "sync"] == [1, 2, 3]
+    assert [args[0] for name, args, _ in plan.ops if name == "sync"] == [
+        lib.SYNC_MOUNTED,
+        lib.SYNC_READY,
+    ]
     assert order[-1] == "exec"
     entered = next(i for i, name in enumerate(order) if name in ("pivot", "move", "chroot"))
     for name in ("mount", "bind", "device", "symlink", "root"):
@@ -126,7 +134,7 @@ def test_no_linux_section_means_no_namespaces():
     del spec["linux"], spec["hostname"], spec["root"]["readonly"]
     spec["mounts"] = []
     plan = make(spec)
-    assert plan.ops[0] == ("clone", (0,), "linux.namespaces")
+    assert plan.ops[0][0] == "clone" and plan.ops[0][1][0] == 0
     assert "pivot" not in names(plan)
     assert "propagate" not in names(plan), "/ is the host's"
 
@@ -145,14 +153,14 @@ def test_hook_without_timeout_waits_for_ever():
 
 def test_hooks_get_the_environment_of_their_kind():
     def env(args):
-        return list(args[6 + args[5] :])
+        return list(args[7 + args[6] :])
 
     a, b, inside, own = (args for name, args, _ in make(load("hooks")).ops if name == "hook")
     assert env(a) == ["K=v"]
     assert env(b) == [], "createContainer: not the host's"
     assert env(inside) == load("hooks")["process"]["env"], "startContainer: the container's"
     assert env(own) == ["A=b"]
-    assert b[6 : 6 + b[5]] == ("/usr/bin/b",), "argv without args is the path"
+    assert b[7 : 7 + b[6]] == ("/usr/bin/b",), "argv without args is the path"
 
 
 # --- bytes ---
