@@ -83,7 +83,8 @@ CORPUS = [
     ("delete CID", {"verb": "delete", "force": False, "args": ["CID"]}),
     ("delete --force CID", {"force": True, "args": ["CID"]}),
     (
-        "--root /run/containerd/runc/k8s.io --log /tmp/log.json --log-format json ps --format json CID",
+        "--root /run/containerd/runc/k8s.io --log /tmp/log.json --log-format json"
+        " ps --format json CID",
         {"verb": "ps", "format": "json", "args": ["CID"]},
     ),
     (
