@@ -76,6 +76,7 @@ def make_bundle(directory, pyrunc, args, seccomp):
     subprocess.run([pyrunc, "spec"], cwd=directory, check=True)
     with open(f"{directory}/config.json") as file:
         config = json.load(file)
+    config["ociVersion"] = "1.0.2"  # Debian's crun refuses newer ones
     config["process"].update(terminal=False, args=args)
     config["linux"]["resources"].update(memory={"limit": 128 << 20}, pids={"limit": 64})
     if seccomp:
@@ -175,14 +176,15 @@ def heading(names):
         first += f" {unit:>{8 * len(names) - 1}}"
         second += " " + " ".join(f"{name:>7}" for name in names)
     if "pyrunc" in names:
-        first += f" {'times':>{9 * len(others) - 1}}"
+        first += f" {'wall ratio':>{9 * len(others) - 1}}"
         second += "".join(f" {name:>8}" for name in others)
     return [first, second]
 
 
 def version(path):
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-    return done.stdout.partition("\n")[0]
+    lines = done.stdout.splitlines()
+    return next((line for line in lines if "pyrunc" in line), lines[0])
 
 
 def main():
