@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEELS := build/wheels
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-SOURCES := setup.py pyproject.toml $(shell find pyrunc csrc oci-spec -name '*.py' -o -name '*.[ch]' -o -name '*.json')
+SOURCES := setup.py pyproject.toml $(filter-out pyrunc/_%.c pyrunc/_schema.py,\
+	$(shell find pyrunc csrc oci-spec -name '*.py' -o -name '*.[ch]' -o -name '*.json'))
 # Under sudo, what is built still belongs to the person who typed it.
 OWN = if [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" build $(VENV); fi
 
