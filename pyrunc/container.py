@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 STATE = "state.json"
 INTENT = "intent.json"
 FIFO = "exec.fifo"
+# What no record lacks; a file that lacks it was not written by us, or not completely.
+RECORD: "dict[str, type]" = {"id": str, "config": dict, "cgroup_paths": dict}
+RECORD |= {"init_process_pid": int, "init_process_start": int}
 INIT_EXE = "/memfd:pyrunc-init"  # core.c names the sealed copy of init so
 
 PATIENCE = 10.0  # seconds to wait for a lock
@@ -109,9 +112,10 @@ def _decode(data: bytes) -> "dict[str, Any] | None":
         record = jsonio.loads(data)
     except Error:
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+    if not isinstance(record, dict):
         return None
-    return record
+    whole = all(isinstance(record.get(key), kind) for key, kind in RECORD.items())
+    return record if whole else None
 
 
 def write_intent(root: str, id: str, record: "dict[str, Any]") -> None:
@@ -273,29 +277,6 @@ def poststart(record: "dict[str, Any]") -> None:
         hooks.run("poststart", todo, hook_state(record, "running", record["init_process_pid"]))
 
 
-def signal(root: str, record: "dict[str, Any]", number: int, leftovers: bool = False) -> None:
-    """Send a signal to the container's process; SIGKILL reaches what shares its cgroup, too.
-
-    leftovers: a container that has stopped is no error; what remains in its cgroup is killed.
-    """
-    from pyrunc import processes
-
-    paths = record.get("cgroup_paths") or {}
-    now = status(root, record)
-    if now == "stopped" or now == "paused" and unpaused_status(root, record) == "stopped":
-        if not leftovers:
-            raise Error("container not running")
-        if fs.pids(paths):
-            processes.kill_all(paths, number)
-        return
-    if number == processes.KILL and not processes.private_pid(record):
-        processes.kill_all(paths, number)
-    else:
-        processes.send(record, number)
-    if number == processes.KILL and now == "paused":
-        fs.freeze(paths, False)
-
-
 def delete(root: str, id: str, force: bool = False) -> None:
     """Remove a container that has stopped, or only exists as "created"; any, with `force`."""
     path = directory(root, id)
@@ -309,7 +290,13 @@ def delete(root: str, id: str, force: bool = False) -> None:
             if not force:
                 raise Error("container does not exist")
             return
-        record = load(root, id)
+        try:
+            record = load(root, id)
+        except Error:
+            if not force:
+                raise
+            _undo(path)  # no record to go by: what is known of it goes
+            return
         now = status(root, record)
         if now == "paused" and unpaused_status(root, record) == "stopped":
             fs.freeze(record.get("cgroup_paths") or {}, False)

@@ -86,7 +86,8 @@ def loads(data: bytes) -> "Any":
         value = _scan(text, start)[0]
     except RecursionError:
         raise Error("exceeded max depth") from None
-    except (ValueError, StopIteration):
+    except (ValueError, StopIteration, SystemError):
+        # SystemError: the scanner wanted json's exception, and json is not imported.
         from pyrunc import jsonfault
 
         raise Error(jsonfault.describe(data)) from None

@@ -41,6 +41,26 @@ def pids(record: "dict[str, Any]") -> "list[int]":
     return found or ([pid] if procfs.alive(pid, record["init_process_start"]) else [])
 
 
+def signal(record: "dict[str, Any]", number: int, leftovers: bool = False) -> None:
+    """Send a signal to the container's process; SIGKILL reaches what shares its cgroup, too.
+
+    leftovers: a container that has stopped is no error; what remains in its cgroup is killed.
+    """
+    paths = record.get("cgroup_paths") or {}
+    if not procfs.alive(record["init_process_pid"], record["init_process_start"]):
+        if not leftovers:
+            raise Error("container not running")
+        if fs.pids(paths):
+            kill_all(paths, number)
+        return
+    if number == KILL and not private_pid(record):
+        kill_all(paths, number)
+    else:
+        send(record, number)
+    if number == KILL and fs.frozen(paths):
+        fs.freeze(paths, False)
+
+
 def send(record: "dict[str, Any]", number: int) -> None:
     """Signal init and nothing else, whoever may have got its number since."""
     try:

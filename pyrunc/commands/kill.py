@@ -19,9 +19,9 @@ COMMAND = Command(
 
 def run(opts: "dict[str, Any]") -> None:
     """Signal the container opts["args"][0]."""
-    from pyrunc import container, signals
+    from pyrunc import container, processes, signals
 
-    root, args = opts["root"], opts["args"]
-    record = container.load(root, args[0])
+    args = opts["args"]
+    record = container.load(opts["root"], args[0])
     number = signals.parse(args[1] if len(args) > 1 and args[1] else "SIGTERM")
-    container.signal(root, record, number, leftovers=opts["all"])
+    processes.signal(record, number, leftovers=opts["all"])

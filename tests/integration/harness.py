@@ -5,6 +5,7 @@ Bundle     a bundle directory: `config` is edited in place and saved when it is 
 wait_for   polls a condition of the host that no descriptor tells
 """
 
+import ast
 import copy
 import json
 import os
@@ -64,7 +65,8 @@ class Result:
         _, found, message = text.partition(" msg=")
         if not found:
             return text
-        return json.loads(message) if message.startswith('"') else message
+        # Go quotes as Python does
+        return ast.literal_eval(message) if message.startswith('"') else message
 
 
 class Bundle:

@@ -43,8 +43,8 @@ CREATE = [
 RUN = [
     "pyrunc.container:release:before",
     "pyrunc.container:release:after",
-    "pyrunc.console:_serve:before",
-    "pyrunc.console:_serve:after",
+    "pyrunc.console:Foreground.serve:before",
+    "pyrunc.console:Foreground.serve:after",
     "pyrunc.container:destroy:before",
     "pyrunc.cgroups.fs:remove:before",
     "pyrunc.cgroups.fs:remove:after",

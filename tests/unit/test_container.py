@@ -11,7 +11,7 @@ import time
 import pytest
 
 import pyrunc
-from pyrunc import container, files, procfs
+from pyrunc import container, files, processes, procfs
 from pyrunc.cgroups import fs
 from pyrunc.commands import delete as delete_verb
 from pyrunc.commands import kill, list, start, state
@@ -332,27 +332,27 @@ def test_what_init_says_instead_of_the_exec_is_the_error(root, process):
 
 def test_signal_reaches_the_process(root):
     pid = spawn()
-    container.signal(root, make(root, pid), 15)
+    processes.signal(make(root, pid), 15)
     assert os.waitpid(pid, 0)[1] == 15
 
 
 def test_signal_of_a_stopped_container(root):
     record = make(root, NOBODY)
-    assert refused(container.signal, root, record, 9) == "container not running"
-    container.signal(root, record, 9, leftovers=True)
+    assert refused(processes.signal, record, 9) == "container not running"
+    processes.signal(record, 9, leftovers=True)
 
 
 def test_signal_never_reaches_a_stranger(root, process):
     pid = process()
     record = make(root, pid, init_process_start=procfs.start_time(pid) - 1)
-    assert refused(container.signal, root, record, 9) == "container not running"
+    assert refused(processes.signal, record, 9) == "container not running"
     assert procfs.state_letter(pid) in ("R", "S")
 
 
 def test_a_number_the_kernel_does_not_know(root, process):
     record = make(root, process())
     for number in (-1, 65, 2**70):
-        message = refused(container.signal, root, record, number)
+        message = refused(processes.signal, record, number)
         assert message == "unable to signal init: invalid argument"
 
 
@@ -365,8 +365,8 @@ def test_sigkill_without_a_pid_namespace_goes_to_the_whole_cgroup(root, process,
     record = make(root, process(), config=shared, cgroup_paths={"": "/x"})
     killed = []
     monkeypatch.setattr(fs, "kill_all", lambda paths, number: killed.append((paths, number)))
-    container.signal(root, record, 9)
-    container.signal(root, record, 0)
+    processes.signal(record, 9)
+    processes.signal(record, 0)
     assert killed == [({"": "/x"}, 9)]
 
 
