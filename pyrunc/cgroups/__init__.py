@@ -5,6 +5,7 @@
     limits.py       linux.resources; limits_v1.py, limits_v2.py, devices.py write the files
     fs.py           an existing container's: look, freeze, kill, remove
     recorded.py     linux.resources in the words of the record, and back
+    changed.py      what an update makes of them; snapshot.py puts files back if it fails
 
 A container's cgroups are `paths`: {controller: directory}, on v2 {"": directory}.  state, kill and
 delete take them from the record and load fs alone; so names are looked up on first use here.

@@ -113,7 +113,9 @@ def _memory_limit(folder: str, limit: int) -> None:
 
 
 def _cpu(path: "Any", cpu: "dict[str, Any]") -> None:
-    shares = cpu.get("shares")
+    shares, idle = cpu.get("shares"), cpu.get("idle")
+    if idle == 0:  # an idle cgroup takes no shares
+        write(path("cpu"), "cpu.idle", idle)
     if shares:
         write(path("cpu"), "cpu.shares", shares)
         got = int(read(path("cpu"), "cpu.shares") or shares)
@@ -134,8 +136,8 @@ def _cpu(path: "Any", cpu: "dict[str, Any]") -> None:
         write(path("cpu"), "cpu.cfs_quota_us", quota)
     for name, value in retry:
         write(path("cpu"), name, value)
-    if cpu.get("idle") is not None:
-        write(path("cpu"), "cpu.idle", cpu["idle"])
+    if idle:
+        write(path("cpu"), "cpu.idle", idle)
     if cpu.get("realtimePeriod") or cpu.get("realtimeRuntime"):
         realtime(path("cpu"), cpu)
 

@@ -95,6 +95,7 @@ VERBS = {
     "spec": ("spec", "create a new specification file"),
     "start": ("start", "execute the user defined process in a created container"),
     "state": ("state", "output the state of a container"),
+    "update": ("update", "update container resource constraints"),
 }
 
 # Flags that come before the verb.

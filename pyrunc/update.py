@@ -1,0 +1,54 @@
+"""New limits for a container that exists.
+
+May touch: its cgroups, and its record.
+OCI runtime-spec 1.3, config-linux.md "Control groups"; runc's `update`.
+"""
+
+import os
+
+from pyrunc import container, log
+from pyrunc.cgroups import changed, fs, limits, recorded, snapshot
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def update(root: str, id: str, wanted: "dict[str, Any]") -> None:
+    """Apply a linux.resources object.  All of it, or on failure nothing."""
+    fd = container.lock(root, id)
+    try:
+        record = container.load(root, id)
+        if container.status(root, record) == "stopped":
+            raise Error("container not running")
+        old = record["config"].get("cgroups") or {}
+        new = changed.merge(old, wanted)
+        apply(record.get("cgroup_paths") or {}, recorded.resources(old), recorded.resources(new))
+        record["config"]["cgroups"] = new
+        container.write_record(root, id, record)
+    finally:
+        os.close(fd)
+
+
+def apply(paths: "dict[str, str]", old: "dict[str, Any]", new: "dict[str, Any]") -> None:
+    """Set new resources; if that fails, go back to the old ones."""
+    mode = "v2" if fs.is_v2(paths) else "v1"
+    limits.validate(new, mode)
+    before = snapshot.take(paths)
+    try:
+        limits.apply(paths, new, mode, devices=False)
+    except Error:
+        failed = []
+        try:
+            limits.apply(paths, old, mode, devices=False)
+        except Error as err:
+            failed.append(err.message)
+        # The record does not know what was never limited, nor what runc's rules made it forget.
+        failed += snapshot.put_back(before)
+        if failed:
+            log.warning(
+                f"Setting back cgroup configs failed due to error: {'; '.join(failed)}, "
+                "your state.json and actual configs might be inconsistent."
+            )
+        raise
