@@ -3,6 +3,7 @@
 OSError passes: the callers know what the file meant.
 """
 
+import errno
 import fcntl
 import os
 
@@ -83,6 +84,10 @@ def lock_directory(path: str, mode: int) -> "int | None":
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as err:
+        if err.errno == errno.ENAMETOOLONG:  # nothing can be there
+            return None
+        raise
     try:
         fcntl.flock(fd, mode | fcntl.LOCK_NB)
         # The holder before us may have removed it, and the path may be a new directory's.
