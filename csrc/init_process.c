@@ -179,10 +179,11 @@ int op_user(const struct args *a, struct failure *f)
 		if (ret < 0 && !(ret == -EPERM && setgroups_denied()))
 			return fail(f, ret, STEP_SETGROUPS);
 	}
-	ret = sys3(__NR_setresgid, gid, gid, gid);
+	/* To setresuid() the highest id means "as it is", which would be root. */
+	ret = gid == NO_ID ? -EINVAL : sys3(__NR_setresgid, gid, gid, gid);
 	if (ret < 0)
 		return fail_value(f, ret, STEP_SETGID, gid);
-	ret = sys3(__NR_setresuid, uid, uid, uid);
+	ret = uid == NO_ID ? -EINVAL : sys3(__NR_setresuid, uid, uid, uid);
 	return ret < 0 ? fail_value(f, ret, STEP_SETUID, uid) : 0;
 }
 
@@ -373,7 +374,7 @@ int op_exec(const struct args *a, struct failure *f)
 	ret = sys6(__NR_mmap, 0, (long)((given + 3) * sizeof(*list)), PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (ret < 0 && ret > -4096)
-		return fail(f, ret, STEP_EXEC);
+		return fail_text(f, ret, STEP_EXEC, self.path);
 	list = (const char **)ret;
 	for (i = 0; i < argc; i++)
 		list[at++] = a->v[2 + i].s;

@@ -24,6 +24,13 @@ def test_user_and_groups(pyrunc, bundle):
     assert sorted(seen["groups"]) == [5, 6]
 
 
+@pytest.mark.parametrize("kind", ["uid", "gid"])
+def test_the_highest_id_is_nobodys_and_not_the_callers(pyrunc, bundle, kind):
+    bundle.process["user"] = {"uid": 1000, "gid": 1000, kind: 2**32 - 1}
+    message = pyrunc.run(bundle, code=1).message
+    assert message.endswith(f"cannot set{kind} to unmapped {kind} 4294967295 in user namespace")
+
+
 def test_callers_groups_are_dropped(pyrunc, bundle):
     seen = pyrunc.probe(bundle, extra_groups=[7, 8])
     assert seen["groups"] == []
@@ -178,6 +185,19 @@ def test_the_same_rlimit_twice(pyrunc, bundle):
 def test_very_low_descriptor_limit(pyrunc, bundle):
     bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 20, "hard": 20}]
     pyrunc.run(bundle.args("true"))
+
+
+def test_exec_without_memory_names_the_program(pyrunc, bundle):
+    bundle.process["rlimits"] = [{"type": "RLIMIT_AS", "soft": 0, "hard": 0}]
+    result = pyrunc.run(bundle.args("true"), code=255)
+    assert result.stderr == "exec /bin/true: cannot allocate memory\n"
+
+
+def test_impossible_rlimit(pyrunc, bundle):
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}]
+    assert pyrunc.run(bundle, code=1).message.endswith(
+        "error setting rlimits for ready process: error setting rlimit type 7: invalid argument"
+    )
 
 
 def test_oom_score(pyrunc, bundle):
