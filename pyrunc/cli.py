@@ -46,8 +46,18 @@ def main(argv: "list[str] | None" = None) -> int:
     """
     if argv is not None:
         return _guarded(argv)
+    _wait_for_children_ourselves()
     # Nothing is left to tidy up, and taking the interpreter down costs more than most verbs.
     os._exit(_guarded(sys.argv[1:]))
+
+
+def _wait_for_children_ourselves() -> None:
+    """Under a caller that ignores SIGCHLD, the kernel would reap them and keep their status."""
+    try:
+        from _signal import SIG_DFL, SIGCHLD, signal  # type: ignore[import-not-found]
+    except ImportError:  # the private module of another Python
+        from signal import SIG_DFL, SIGCHLD, signal
+    signal(SIGCHLD, SIG_DFL)
 
 
 def _guarded(argv: "list[str]") -> int:

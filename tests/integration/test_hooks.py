@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 
@@ -231,3 +232,15 @@ def test_signals_of_hooks_are_default(pyrunc, bundle, hooks):
         values = read(f"{hooks.directory}/{kind}").split()[1::2]
         # glibc's posix_spawn ignores the two signals it keeps for itself.
         assert [int(value, 16) & ~(3 << 31) for value in values] == [0, 0], kind
+
+
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_caller_that_ignores_the_end_of_its_children(pyrunc, bundle, hooks, options):
+    hooks.mark("prestart")
+    hooks.mark("poststop")
+    ignore = lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # noqa: E731
+    name = pyrunc.id()
+    bundle.args("true").save()
+    pyrunc("run", *options, "--bundle", bundle.path, name, preexec_fn=ignore)
+    pyrunc("delete", "--force", name, preexec_fn=ignore)
+    assert hooks.marks() == ["prestart", "poststop"]
