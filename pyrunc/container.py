@@ -156,7 +156,7 @@ def hook_state(record: "dict[str, Any]", status: str, pid: int = 0) -> str:
         state["pid"] = pid
     state["bundle"] = bundle
     if annotations:
-        state["annotations"] = annotations
+        state["annotations"] = dict(sorted(annotations.items()))
     return jsonio.dumps(state)
 
 

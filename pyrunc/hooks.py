@@ -78,12 +78,15 @@ def _inherited() -> "list[str]":
 
 
 def _environment(env: "list[str]") -> "dict[str, str]":
-    """posix_spawn takes a mapping. Entries without a name mean nothing to any program."""
+    """posix_spawn takes a mapping: the last of several values wins, as in Go's os/exec.
+
+    Entries without a name mean nothing to any program.
+    """
     result: "dict[str, str]" = {}
     for entry in env:
         key, equals, value = entry.partition("=")
         if key and equals:
-            result.setdefault(key, value)
+            result[key] = value
     return result
 
 

@@ -207,6 +207,7 @@ def test_what_hooks_read(root):
         "bundle": "/b",
         "annotations": {"a": "b=c", "z": "<1>"},
     }
+    assert '{"a":"b=c","z":' in container.hook_state(record, "creating", 7)  # sorted, as in Go
     record["config"]["labels"] = ["bundle=/b"]
     assert json.loads(container.hook_state(record, "stopped")) == {
         "ociVersion": "1.3.0",

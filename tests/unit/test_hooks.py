@@ -65,6 +65,12 @@ def test_env_is_the_given_one():
     assert hooks.run_one(hook, "{}").startswith("exit status 127, stdout: , stderr: env:")
 
 
+def test_the_last_of_several_values_wins():
+    out = failing("env", env=["A=1", "B=2", "A=3"])[1].splitlines()
+    assert {"A=3", "B=2"} <= set(out)
+    assert "A=1" not in out
+
+
 def test_an_absent_env_is_the_callers_to_the_byte():
     code = (
         f"import sys; sys.path.insert(0, {SITE!r}); from pyrunc import hooks\n"
