@@ -216,7 +216,8 @@ def other(args: "Args", step: int, err: int, value: int) -> str:
         return f"write /proc/sys/{args[0]}: {why}"
     if step in (lib.STEP_ROOT_BIND, lib.STEP_ROOT_OPEN):
         verb = "bind" if step == lib.STEP_ROOT_BIND else "open"
-        return f"error preparing rootfs: {verb} {args[0]}: {why}"
+        path = args[0] if args else "/"  # the new root, once it was entered
+        return f"error preparing rootfs: {verb} {path}: {why}"
     if step == lib.STEP_HIDE:
         return f"error jailing process inside rootfs: unmount {args[0]}: {why}"
     if step == lib.STEP_MASK:

@@ -151,6 +151,15 @@ def test_mount_on_the_rootfs_itself(rootfs, path):
     )
 
 
+def test_root_that_cannot_be_opened():
+    plan = Plan()
+    plan.root(ROOT, 1)
+    root = failures.word(plan, 0, lib.STEP_ROOT_OPEN, errno.ENOENT, 0, b"")
+    assert root == "error preparing rootfs: open /b/rootfs: no such file or directory"
+    entered = word(lambda p: p.pivot(), lib.STEP_ROOT_OPEN, errno.EMFILE)
+    assert entered == "error preparing rootfs: open /: too many open files"
+
+
 # --- the program ---
 
 
