@@ -9,7 +9,7 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
    SYNC mounted         -->   limits, prestart and createRuntime hooks, rlimits
                         <--   GO
    WARN step value      -->   log it                            (no reply)
-   SYNC ready           -->   the record, the pid file
+   SYNC ready           -->   the record
                         <--   GO
    end of file          =     init waits at exec.fifo (create) or has exec'ed
    FAIL op step errno   -->   Error, worded by failures.py; the caller undoes everything

@@ -47,6 +47,7 @@ class Launch:
         "opts",
         "paths",
         "pid_file",
+        "ready",
         "record",
         "resources",
         "rlimits",
@@ -68,6 +69,7 @@ class Launch:
         self.undo: "list[Callable[[], None]]" = []
         self.lock = -1
         self.init: "handshake.Init | None" = None
+        self.ready = False  # init has done all it had to
         # Both are relative to where the caller stands, and the bundle is not that place.
         self.pid_file = _absolute(opts["pid_file"]) if opts.get("pid_file") else ""
         self.bundle = _enter_bundle(opts["bundle"])
@@ -134,6 +136,9 @@ class Launch:
                 os.close(fd)
         self.undo.append(self._end_init)
         handshake.converse(self.init, self._on_sync, _warn)
+        self.ready = True
+        if self.pid_file:
+            self._write_pid_file(self.init.pid)
 
     def start(self) -> None:
         """Let init run the program (the `start` of `run`, which already holds the lock)."""
@@ -279,20 +284,22 @@ class Launch:
         for resource, soft, hard in self.rlimits:
             result = lib.core_prlimit(pid, resource, soft, hard)
             if result < 0:
-                raise Error(f"error setting rlimits for ready process: {strerror(-result)}")
+                text = f"error setting rlimit type {resource}: {strerror(-result)}"
+                raise Error(f"error setting rlimits for ready process: {text}")
 
     def _ready(self, pid: int) -> None:
-        """All is set up: the record and the pid file say that the container exists."""
+        """All is set up: the record says that the container exists."""
         record.complete(self.record, pid, procfs.start_time(pid), _now())
         self.record["external_descriptors"] = [_link(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
         container.write_record(self.root, self.id, self.record)
-        if self.pid_file:
-            folder, name = os.path.split(self.pid_file)
-            try:
-                files.replace(self.pid_file, str(pid), exclusive=True)
-            except OSError as err:
-                temp = os.path.join(folder, f".{name}")
-                raise Error.os("open", temp, err) from err
+
+    def _write_pid_file(self, pid: int) -> None:
+        folder, name = os.path.split(self.pid_file)
+        try:
+            files.replace(self.pid_file, str(pid), exclusive=True)
+        except OSError as err:
+            temp = os.path.join(folder, f".{name}")
+            raise Error.os("open", temp, err) from err
 
     # --- failure ---
 
@@ -302,8 +309,8 @@ class Launch:
         while self.undo:
             try:
                 self.undo.pop()()
-            except Error as err:
-                _warn(f"unable to undo a failed create: {err.message}")
+            except (Error, OSError) as err:  # the rest has to go all the same
+                _warn(f"unable to undo a failed create: {err}")
         self.close()
         if made:
             container.poststop(self.record)
@@ -311,7 +318,7 @@ class Launch:
     def _explain(self, err: BaseException) -> Error:
         """The Error to show; a memory limit too small for init is named as such."""
         text = err.message if isinstance(err, Error) else str(err)
-        if not self.init or text.startswith(START_FAILED):
+        if not self.init or self.ready or text.startswith(START_FAILED):
             return Error(text)
         if self.init.pid and cgroups.oom_killed(self.paths):
             text = "container init was OOM-killed (memory limit too low?)"

@@ -40,6 +40,12 @@ def test_pid_file_is_the_bare_number(pyrunc, bundle, tmp_path):
     assert not (tmp_path / ".pid").exists()
 
 
+def test_pid_file_that_cannot_be_written(pyrunc, bundle, tmp_path):
+    result = pyrunc.create(bundle, "--pid-file", tmp_path / "absent" / "pid", code=1)
+    path = tmp_path / "absent" / ".pid"
+    assert result.message == f"runc create failed: open {path}: no such file or directory"
+
+
 def test_relative_pid_file_is_of_the_callers_directory(pyrunc, bundle, tmp_path):
     name = pyrunc.create(bundle, "--pid-file", "here", cwd=tmp_path)
     assert read(tmp_path / "here") == str(pyrunc.pid(name))
