@@ -93,7 +93,11 @@ def readonly_root(plan: "Plan", root: "Doc", has_mounts: bool) -> None:
 def readonly_paths(plan: "Plan", linux: "Doc") -> None:
     """linux.readonlyPaths, each once."""
     for i, path in _distinct(linux.get("readonlyPaths", [])):
-        plan.readonly(path, f"linux.readonlyPaths[{i}]")
+        origin = f"linux.readonlyPaths[{i}]"
+        if path == "/":  # what is mounted on "/" now, nobody inside would see
+            plan.remount(path, MS_RDONLY, origin)
+        else:
+            plan.readonly(path, origin)
 
 
 def masked_paths(plan: "Plan", linux: "Doc") -> None:

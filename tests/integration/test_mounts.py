@@ -213,6 +213,11 @@ def test_read_only_paths(pyrunc, bundle):
     assert "ro" in options["/proc/sys"]["options"]
 
 
+def test_read_only_path_that_is_the_root(pyrunc, bundle):
+    bundle.linux["readonlyPaths"] = ["/"]
+    assert pyrunc.run(bundle.sh("touch /x || echo refused")).stdout == "refused\n"
+
+
 def test_read_only_root(pyrunc, bundle):
     bundle.config["root"]["readonly"] = True
     result = pyrunc.run(bundle.sh("touch /x || echo refused"))

@@ -138,6 +138,11 @@ def test_paths_are_taken_once(function, key, op):
     assert ops(function, {}) == []
 
 
+def test_a_root_in_the_read_only_paths_is_the_mount_that_is_there():
+    found = ops(rootfs.readonly_paths, {"readonlyPaths": ["/a", "/"]})
+    assert found == [("readonly", "/a"), ("remount", "/", 1)]
+
+
 def test_origin_is_the_place_in_the_list():
     plan = Plan()
     rootfs.masked_paths(plan, {"maskedPaths": ["/a", "/a", "/b"]})
