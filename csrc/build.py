@@ -24,6 +24,7 @@ INIT_SOURCES = [
     "init_ns.c",
     "init_process.c",
     "init_rootfs.c",
+    "init_console.c",
     "init_mount.c",
     "path.c",
 ]

@@ -19,6 +19,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -142,6 +144,58 @@ int core_spawn(int exe, int base, const int *fds, int n, const int *stdio)
 int core_socketpair(int *ret_pair)
 {
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_pair) < 0 ? -errno : 0;
+}
+
+int core_connect(const char *path)
+{
+	const struct timeval limit = { .tv_sec = 10 }; /* the queue of a listener may be full */
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int sock, at = -1, err = 0;
+
+	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return -errno;
+	(void)setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (strlen(path) < sizeof(address.sun_path)) {
+		memcpy(address.sun_path, path, strlen(path) + 1);
+	} else {
+		at = open(path, O_PATH | O_CLOEXEC);
+		(void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", at);
+		err = at < 0 ? errno : 0;
+	}
+	if (!err && connect(sock, (struct sockaddr *)&address, sizeof(address)) < 0)
+		err = errno;
+	if (at >= 0)
+		(void)close(at);
+	if (err)
+		(void)close(sock);
+	return err ? -err : sock;
+}
+
+int core_recv_fd(int sock)
+{
+	char text[4096], control[CMSG_SPACE(sizeof(int))];
+	struct iovec part = { text, sizeof(text) };
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *first;
+	ssize_t n;
+	int fd;
+
+	do
+		n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	first = CMSG_FIRSTHDR(&message);
+	if (!first || first->cmsg_level != SOL_SOCKET || first->cmsg_type != SCM_RIGHTS)
+		return -EPROTO;
+	memcpy(&fd, CMSG_DATA(first), sizeof(fd));
+	return fd;
 }
 
 int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)

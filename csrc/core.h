@@ -21,6 +21,10 @@ int core_seal(const char *path);
 int core_spawn(int exe, int base, const int *fds, int n, const int *stdio);
 
 int core_socketpair(int *ret_pair);
+/* A stream socket connected to the unix socket at path, however long that is. */
+int core_connect(const char *path);
+/* The descriptor that comes with the next message of a socket; the message itself is dropped. */
+int core_recv_fd(int sock);
 int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 int core_subreaper(int on);
 int64_t core_statfs_type(const char *path);

@@ -74,6 +74,8 @@ static const struct op_row {
 	[OP_NULLIO] = { "", op_nullio },
 	[OP_READONLY] = { "s", op_readonly },
 	[OP_MASK] = { "s", op_mask },
+	[OP_CONSOLE] = { "fuuu", op_console },
+	[OP_PIDFD] = { "fs", op_pidfd },
 	[OP_UMASK] = { "u", op_umask },
 	[OP_LABEL] = { "ss*", op_label },
 	[OP_NNP] = { "", op_nnp },

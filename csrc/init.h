@@ -129,6 +129,9 @@ int op_mask(const struct args *a, struct failure *f);
 int op_mount(const struct args *a, struct failure *f);
 int op_bind(const struct args *a, struct failure *f);
 int op_remount(const struct args *a, struct failure *f);
+/* init_console.c */
+int op_console(const struct args *a, struct failure *f);
+int op_pidfd(const struct args *a, struct failure *f);
 /* init_process.c */
 int op_umask(const struct args *a, struct failure *f);
 int op_label(const struct args *a, struct failure *f);

@@ -59,6 +59,10 @@ enum plan_op {
 	OP_NULLIO,		/*          stdio that is /dev/null becomes the container's /dev/null */
 	OP_READONLY,		/* s        bind a path onto itself, read-only; absent: skip */
 	OP_MASK,		/* s        cover a path: file /dev/null, directory empty tmpfs; absent: skip */
+	/* descriptors for the caller */
+	OP_CONSOLE,		/* f u u u  a terminal: its master to this connected socket, its slave is stdio;
+				 *          rows, columns (0: leave them); 1: and is bound to /dev/console */
+	OP_PIDFD,		/* f s      a pidfd of ours to this connected socket, with this text */
 	/* the process */
 	OP_UMASK,		/* u */
 	OP_LABEL,		/* s s*     value, attribute files below thread-self/attr: the first that exists */
@@ -122,6 +126,7 @@ enum plan_step {
 	STEP_MKDIR, STEP_PIVOT, STEP_MOVE, STEP_CHROOT, STEP_HIDE,
 	STEP_NULL,		/* the container's /dev/null is missing or not one */
 	STEP_READONLY, STEP_MASK,
+	STEP_PTMX, STEP_PTS, STEP_WINSIZE, STEP_CONSOLE_BIND, STEP_CONSOLE_SEND, STEP_CTTY, STEP_PIDFD,
 	STEP_LABEL, STEP_NNP, STEP_SECCOMP,
 	STEP_CHDIR, STEP_CWD_OUTSIDE,
 	STEP_BOUNDING, STEP_KEEPCAPS, STEP_STDIO_OWNER, STEP_SETGROUPS, STEP_SETGID, STEP_SETUID,

@@ -1,27 +1,39 @@
 """The caller's side of a container's stdio: what `run` and `exec` do in the foreground.
 
-May touch: our stdio, pipes to the container, and the processes that are our children.
+May touch: our stdio and terminal, pipes to the container, processes that are our children.
 
-    foreground = Foreground()
+    foreground = Foreground(terminal)
     try:
-        init = handshake.spawn(plan, fds, foreground.stdio)
+        init = handshake.spawn(plan, fds, foreground.stdio)     OP_CONSOLE gets foreground.socket
+        ...                                                     the handshake
         foreground.spawned()
-        ...                                 the handshake; the program starts
-        status = foreground.serve(init)     relay, forward signals, until init's program has ended
+        ...                                                     the program starts
+        status = foreground.serve(init)                         until it has ended
         foreground.drain()
     finally:
         foreground.close()
 
-The container gets three pipes, never our own stdio: a terminal of ours is not its business.
+The container gets three pipes, or a terminal of its own devpts, and never our own stdio: a terminal
+of ours is not its business.
 """
 
 import os
+import sys
 
 from pyrunc import handshake, relay, signals
-from pyrunc._core import lib
+from pyrunc._core import ffi, lib
+from pyrunc.errors import Error, strerror
 from pyrunc.relay import Copy
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.terminal import Terminal
+
+INT = 2
 CHLD = 17
+CONT = 18
 URG = 23
 WINCH = 28
 # SIGCHLD is for us, SIGWINCH tells of our own terminal, SIGURG is what Go programs send themselves.
@@ -29,37 +41,112 @@ IGNORED = (CHLD, URG, WINCH)
 ENDING = {1, 2, 3, 15}  # once there is nobody to forward them to, they mean us
 
 
+def check(terminal: bool, detached: bool, socket: str) -> None:
+    """Is there somebody to have the master of the terminal, and only if there is a terminal?"""
+    if terminal and detached and not socket:
+        raise Error("cannot allocate tty if runc will detach without setting console socket")
+    if socket and not (terminal and detached):
+        raise Error("cannot use console socket if runc will not detach or allocate tty")
+
+
+def connect(path: str) -> int:
+    """A connection to the caller's unix socket, for init to send a descriptor over."""
+    result = int(lib.core_connect(os.fsencode(path)))
+    if result < 0:
+        raise Error(f"dial unix {path}: connect: {strerror(-result)}")
+    return result
+
+
+def sockets(opts: "dict[str, Any]", own: int) -> "dict[str, int]":
+    """Where init shall send the master of its terminal, and a pidfd; the caller closes them.
+
+    own: a Foreground's socket, or -1.
+    """
+    found = {"console": os.dup(own)} if own >= 0 else {}
+    for kind in ("console", "pidfd"):
+        if opts[f"{kind}_socket"]:
+            found[kind] = connect(opts[f"{kind}_socket"])
+    return found
+
+
 class Foreground:
     """The relay between our stdio and one process of a container.
 
     From its birth to the end of this process every signal is blocked: serve() forwards them.
     stdio: the container's three descriptors, for handshake.spawn().
+    socket: where OP_CONSOLE shall send the master to; -1 without a terminal.
     """
 
-    __slots__ = ("_copies", "_events", "stdio")
+    __slots__ = ("_copies", "_events", "_receiver", "_terminal", "socket", "stdio")
 
-    def __init__(self) -> None:
+    def __init__(self, terminal: bool = False) -> None:
+        self._terminal: "Terminal | None" = None
+        self._copies: "list[Copy]" = []
+        self._receiver = self.socket = -1
+        self.stdio = (-1, -1, -1)
+        if terminal:
+            from pyrunc.terminal import Terminal
+
+            self._terminal = Terminal()
+            pair = ffi.new("int[2]")
+            handshake.check(lib.core_socketpair(pair), "socketpair")
+            self._receiver, self.socket = pair
+        else:
+            pipes = [os.pipe() for _ in range(3)]  # close-on-exec, as all of Python's
+            self.stdio = (pipes[0][0], pipes[1][1], pipes[2][1])
+            self._copies = [Copy(0, pipes[0][1])]
+            self._copies += [Copy(pipes[fd][0], relay.outlet(fd)) for fd in (1, 2)]
         # Before anything is spawned: no SIGCHLD is lost.  init resets its own mask.
         self._events = handshake.check(lib.core_signalfd(), "signalfd")
-        pipes = [os.pipe() for _ in range(3)]  # close-on-exec, as all of Python's
-        self.stdio = (pipes[0][0], pipes[1][1], pipes[2][1])
-        self._copies = [Copy(0, pipes[0][1]), Copy(pipes[1][0], 1), Copy(pipes[2][0], 2)]
 
     def spawned(self) -> None:
-        """init has its descriptors: close our copies, or we would wait for ourselves."""
-        for fd in self.stdio:
-            if fd >= 0:
-                os.close(fd)
-        self.stdio = (-1, -1, -1)
+        """init stands ready: close what is its own, or we would wait for ourselves."""
+        self._close_theirs()
+        if self._terminal:
+            master = handshake.check(lib.core_recv_fd(self._receiver), "unable to get the terminal")
+            self._terminal.attach(master)
+            farewell = self._terminal.end_of_file
+            self._copies = [
+                Copy(0, os.dup(master), farewell),
+                Copy(os.dup(master), relay.outlet(1)),
+            ]
 
-    def serve(self, init: handshake.Init) -> int:
-        """Relay and forward until the container's process has ended; its wait status."""
+    def serve(self, init: handshake.Init) -> "int | None":
+        """Relay and forward until the container's process has ended; its wait status.
+
+        None: SIGINT told us, as it does with a terminal, to leave it alone.
+        """
+        _show_name()
         while True:
-            if relay.step(self._copies, self._events):
-                for number in _pending(self._events):
-                    status = _handle(init, number)
+            arrived = _pending(self._events) if relay.step(self._copies, self._events) else ()
+            for number in arrived:
+                if number == CHLD:
+                    status = _reap(init)
                     if status is not None:
                         return status
+                    continue
+                self._forward(init, number)
+                if number == INT and self._terminal:
+                    return None
+            if self._terminal and self._copies[1].ended:
+                self._hang_up()
+
+    def _forward(self, init: handshake.Init, number: int) -> None:
+        if self._terminal and number == WINCH:
+            self._terminal.resize()
+        if self._terminal and number == CONT:
+            self._terminal.make_raw()  # it may be ours only now
+        if number not in IGNORED:
+            try:
+                signals.send(init.pidfd, number)
+            except OSError:
+                pass  # it is ending; SIGCHLD is on its way
+
+    def _hang_up(self) -> None:
+        if self._terminal and not self._copies[0].ended:
+            self._copies[0].end()
+        if self._terminal:
+            self._terminal.hang_up()
 
     def drain(self) -> None:
         """Pass on what is still on its way out, however slow our reader is, until told to end."""
@@ -70,19 +157,31 @@ class Foreground:
             if relay.step(outward, self._events) and ENDING & set(_pending(self._events)):
                 return
 
+    def _close_theirs(self) -> None:
+        for fd in (*self.stdio, self.socket):
+            if fd >= 0:
+                os.close(fd)
+        self.stdio = (-1, -1, -1)
+        self.socket = -1
+
     def close(self) -> None:
         """Let go of everything, whatever happened before."""
-        self.spawned()
+        self._close_theirs()
         for copy in self._copies:
             if not copy.ended:
                 copy.end()
-        if self._events >= 0:
-            os.close(self._events)
-            self._events = -1
+        if self._terminal:
+            self._terminal.close()
+        for fd in (self._receiver, self._events):
+            if fd >= 0:
+                os.close(fd)
+        self._receiver = self._events = -1
 
 
-def exit_code(status: int) -> int:
-    """What a command exits with for a wait status: N, or 128+S for a death by signal S."""
+def exit_code(status: "int | None") -> int:
+    """What a command exits with for what serve() returned: N, or 128+S for a death by signal S."""
+    if status is None:
+        return 0
     if os.WIFSIGNALED(status):
         return 128 + os.WTERMSIG(status)
     return os.WEXITSTATUS(status)
@@ -99,16 +198,12 @@ def _pending(events: int) -> "list[int]":
         numbers.append(int.from_bytes(info[:4], "little"))
 
 
-def _handle(init: handshake.Init, number: int) -> "int | None":
-    """Forward a signal, or look who died: the wait status of the container's process, if it did."""
-    if number == CHLD:
-        return _reap(init)
-    if number not in IGNORED:
-        try:
-            signals.send(init.pidfd, number)
-        except OSError:
-            pass  # it is ending; SIGCHLD is on its way
-    return None
+def _show_name() -> None:
+    """Whoever lists processes sees what was typed, not the interpreter and its flags."""
+    import prctl
+
+    prctl.set_name("pyrunc")
+    prctl.set_proctitle(" ".join(sys.argv[1:]))
 
 
 def _reap(init: handshake.Init) -> "int | None":

@@ -39,12 +39,14 @@ class Launch:
 
     __slots__ = (
         "bundle",
+        "console",
         "hooks",
         "id",
         "init",
         "lock",
         "no_pivot",
         "opts",
+        "passed",
         "paths",
         "pid_file",
         "ready",
@@ -54,13 +56,11 @@ class Launch:
         "root",
         "spec",
         "stdio",
+        "terminal",
         "undo",
     )
 
     def __init__(self, opts: "dict[str, Any]") -> None:
-        for name in ("console_socket", "pidfd_socket", "preserve_fds"):
-            if opts.get(name):
-                raise Error(f"--{name.replace('_', '-')} is not supported yet")
         self.opts = opts
         self.id: str = opts["args"][0]
         self.root: str = opts["root"]
@@ -75,6 +75,17 @@ class Launch:
         self.bundle = _enter_bundle(opts["bundle"])
         self.spec = spec.load()
         self.hooks = self.spec.get("hooks") or {}
+        self.terminal = bool(self.spec["process"].get("terminal"))
+        self.console = -1
+        if self.terminal or opts["console_socket"]:
+            from pyrunc import console
+
+            console.check(self.terminal, opts.get("detach", True), opts["console_socket"])
+        self.passed = 0
+        if opts["preserve_fds"] or "LISTEN_FDS" in os.environ:
+            from pyrunc import descriptors
+
+            self.passed = descriptors.pass_on(self.spec["process"], opts["preserve_fds"])
 
     # --- the story ---
 
@@ -130,7 +141,7 @@ class Launch:
         fds: list[int] = []
         try:
             plan = self._plan(facts, rootfs, fds)
-            self.init = handshake.spawn(plan, fds, self.stdio)
+            self.init = handshake.spawn(plan, fds, self.stdio, handshake.BASE + self.passed)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -208,6 +219,12 @@ class Launch:
                         f"{START_FAILED}failed to open namespace path: "
                         f"{Error.os('open', space['path'], err).message}"
                     ) from err
+        if self.terminal or self.opts["pidfd_socket"]:
+            from pyrunc import console
+
+            for kind, fd in console.sockets(self.opts, self.console).items():
+                index[kind] = len(fds)
+                fds.append(fd)
         filtered = None
         if linux.get("seccomp"):
             from pyrunc import seccomp

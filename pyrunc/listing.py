@@ -39,6 +39,8 @@ FIELDS = {
     "nullio": "",
     "readonly": "path",
     "mask": "path",
+    "console": "socket:fd rows columns bind:flag",
+    "pidfd": "socket:fd text",
     "umask": "mask:octal",
     "label": "value *files",
     "nnp": "",

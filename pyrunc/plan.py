@@ -150,6 +150,12 @@ class Plan:
     def mask(self, path: str, origin: str = "") -> None:
         self.add("mask", path, origin=origin)
 
+    def console(self, socket: int, size: "tuple[int, int]", bind: int) -> None:
+        self.add("console", Fd(socket), *size, bind, origin="process.terminal")
+
+    def pidfd(self, socket: int, text: str) -> None:
+        self.add("pidfd", Fd(socket), text, origin="--pidfd-socket")
+
     def umask(self, mask: int, origin: str = "") -> None:
         self.add("umask", mask, origin=origin)
 

@@ -42,9 +42,9 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     """The plan that makes a container of `spec` on the host that `facts` describe.
 
     facts: those of facts_for(), cgroup_paths, same_namespaces (joined types that are the host's).
-    opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo" and ("ns", type) ->
-    index of the descriptor passed; seccomp: (program, flags) or None; hook_state(status) -> the
-    state document for hooks, before and after its pid.
+    opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo", ("ns", type),
+    "console" and "pidfd" (sockets) -> index of the descriptor passed; seccomp: (program, flags) or
+    None; hook_state(status) -> the state document for hooks, before and after its pid.
     """
     plan = Plan()
     linux = spec.get("linux", {})
@@ -108,6 +108,11 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         plan.nullio()
     # While "/" is still writable.
     process.make_cwd(plan, user)
+    # From the container's devpts.  Without a mount namespace /dev/console would be the host's.
+    if user.get("terminal"):
+        process.console(plan, user, fds["console"], has_mounts)
+    if "pidfd" in fds:
+        plan.pidfd(fds["pidfd"], "standard")
     if has_mounts:
         # The last writes to the tree are done.
         mounts.remount(plan, entries)

@@ -127,6 +127,12 @@ def make_cwd(plan: "Plan", process: "Doc") -> None:
         plan.mkdir(cwd, 0o755, "process.cwd")
 
 
+def console(plan: "Plan", process: "Doc", socket: int, bind: bool) -> None:
+    """The terminal of the process, with its size if both numbers of that are known."""
+    size = process.get("consoleSize", {})
+    plan.console(socket, (size.get("height", 0), size.get("width", 0)), int(bind))
+
+
 def umask(plan: "Plan", process: "Doc") -> None:
     """The configured umask, or the usual one: the caller's is none of the container's business."""
     mask = process.get("user", {}).get("umask", DEFAULT_UMASK)

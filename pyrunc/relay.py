@@ -14,12 +14,13 @@ PIECE = 4096  # PIPE_BUF
 class Copy:
     """One direction: what was read from `source` and still has to go to `sink`."""
 
-    __slots__ = ("data", "ended", "last", "sink", "source")
+    __slots__ = ("data", "ended", "farewell", "last", "sink", "source")
 
-    def __init__(self, source: int, sink: int) -> None:
+    def __init__(self, source: int, sink: int, farewell: bytes = b"") -> None:
         self.source = source
         self.sink = sink
         self.data = b""
+        self.farewell = farewell  # what to write after the end of the source
         self.ended = False
         self.last = False  # the writer is dead: what is there now is all there will be
 
@@ -52,6 +53,8 @@ class Copy:
             if not self.last:
                 raise
             # Empty, though some process outside the container's life may still hold it.
+        if not self.data:
+            self.data, self.farewell = self.farewell, b""
         if not self.data:
             self.end()
 
@@ -93,3 +96,15 @@ def step(copies: "list[Copy]", events: int) -> bool:
         for copy, _ in waiting.get(fd, ()):
             copy.move()
     return any(fd == events for fd, _ in ready)
+
+
+def outlet(fd: int) -> int:
+    """Where to write instead of fd.  A terminal takes less than a piece and blocks, so it is opened
+    anew for us alone, without blocking."""
+    if not os.isatty(fd):
+        return fd
+    flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(f"/proc/self/fd/{fd}", flags)
+    except OSError:
+        return fd

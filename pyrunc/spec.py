@@ -120,8 +120,6 @@ def validate(doc: "Doc", facts: "dict[str, Any]", no_pivot: bool = False) -> Non
         for name in OTHER_PLATFORMS:
             if name in doc:
                 raise Error(f"config is not for Linux: it has {name}, but no linux")
-    if process.get("terminal"):
-        raise _unsupported("process.terminal")
     for name in UNSUPPORTED_PROCESS:
         if name in process:
             raise _unsupported(f"process.{name}")

@@ -57,6 +57,8 @@ def run(opts: "dict[str, Any]") -> None:
     fds: dict[Any, int] = {"fifo": 0}
     for kind, _ in namespaces.joined(linux):
         fds["ns", kind] = len(fds)
+    if doc["process"].get("terminal"):
+        fds["console"] = len(fds)
     made = plan_create.for_create(
         doc,
         facts,

@@ -63,16 +63,16 @@ def _foreground(launch: "Launch", keep: bool) -> int:
     """Create, start and wait; then remove the container, unless it shall be kept."""
     from pyrunc import console
 
-    foreground = console.Foreground()
+    foreground = console.Foreground(launch.terminal)
     try:
-        launch.stdio = foreground.stdio
+        launch.stdio, launch.console = foreground.stdio, foreground.socket
         launch.set_up()
         foreground.spawned()
         launch.start()
         launch.unlock()
         assert launch.init is not None
         status = foreground.serve(launch.init)
-        if not keep:
+        if status is not None and not keep:
             launch.remove()
         foreground.drain()
         return console.exit_code(status)

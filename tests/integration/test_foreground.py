@@ -119,13 +119,6 @@ def test_detached_run_returns_at_once_and_prints_nothing(pyrunc, bundle):
     assert pyrunc.status(name) == "running"
 
 
-def test_a_terminal_is_refused_with_a_clear_error(pyrunc, bundle):
-    bundle.process["terminal"] = True
-    result = pyrunc.run(bundle.args("true"), code=1)
-    assert "terminal" in result.message and "not supported yet" in result.message
-    assert pyrunc.names() == []
-
-
 def test_a_killed_run_leaves_a_container_that_can_be_deleted(pyrunc, bundle):
     name, process = start(pyrunc, bundle.args("sleep", "1000"), stdin=subprocess.DEVNULL)
     wait_for(

@@ -222,12 +222,6 @@ def test_descriptors_are_stdio_only(pyrunc, bundle):
     assert sorted(seen["fds"]) == ["0", "1", "2"]
 
 
-def test_preserve_fds_is_refused_by_name(pyrunc, bundle):
-    message = pyrunc.run(bundle.args("true"), "--preserve-fds", "1", code=1).message
-    assert "--preserve-fds is not supported yet" in message
-    assert pyrunc.names() == []
-
-
 def test_socket_activation_for_somebody_else(pyrunc, bundle):
     env = {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": "1"}
     assert not [v for v in pyrunc.probe(bundle, env=env)["env"] if v.startswith("LISTEN_")]

@@ -368,6 +368,8 @@ STEPS = {
     "NULL": lambda p: p.nullio(),
     "READONLY": lambda p: p.readonly("/x"),
     "MASK": lambda p: p.mask("/x"),
+    "PTMX PTS WINSIZE CONSOLE_BIND CONSOLE_SEND CTTY": lambda p: p.console(0, (1, 1), 1),
+    "PIDFD": lambda p: p.pidfd(0, "standard"),
     "LABEL": lambda p: p.label("l", "exec"),
     "NNP": lambda p: p.nnp(),
     "SECCOMP": lambda p: p.seccomp(b"", 0),

@@ -11,7 +11,8 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
 PURE = "plan plan_create listing namespaces rootfs mounts process failures record".split()
 HOST = "spec normal host cgroups hooks rdt criu processes".split()
-HOST += ["seccomp", "seccomp_filter", "seccomp_bpf", "relay"]
+HOST += ["seccomp", "seccomp_filter", "seccomp_bpf"]
+HOST += ["relay", "terminal", "descriptors"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {

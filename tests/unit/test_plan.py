@@ -61,6 +61,9 @@ def make(spec, facts=None, **opts):
         fds["cgroup"] = len(fds)
     else:
         fds["tasks"] = [len(fds) + number for number in range(len(facts["cgroup_paths"]))]
+    if spec["process"].get("terminal"):
+        fds["console"] = len(fds)
+        fds["pidfd"] = len(fds)
     defaults = {
         "id": "the-container",
         "bundle": "/bundle",
@@ -259,7 +262,7 @@ def test_the_facts_asked_for_suffice(case):
     few = {name: facts[name] for name in facts_for(spec, opts.get("no_pivot", False))}
     few["cgroup_paths"] = facts["cgroup_paths"]
     linux = spec["linux"]
-    fds = {"fifo": 0, **{("ns", kind): 1 for kind, _ in namespaces.joined(linux)}}
+    fds = {"fifo": 0, "console": 2, **{("ns", kind): 1 for kind, _ in namespaces.joined(linux)}}
     fixed = {"id": "c", "bundle": "/b", "rootfs": "/b/r", "fds": fds, "seccomp": None}
     for_create(spec, few, {**fixed, **opts, "hook_state": lambda status: ("", "")})
 

@@ -363,7 +363,6 @@ def test_validate_refuses(bundle, path, value, message):
 @pytest.mark.parametrize(
     "path, value, name",
     [
-        ("process.terminal", True, "process.terminal"),
         ("process.scheduler", {"policy": "SCHED_RR"}, "process.scheduler"),
         ("process.ioPriority", {"class": "IOPRIO_CLASS_BE"}, "process.ioPriority"),
         ("linux.intelRdt", {}, "linux.intelRdt"),
@@ -415,7 +414,7 @@ def test_paths_are_restricted_in_a_mount_namespace_only(bundle, member):
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent"}),
         ("linux.uidMappings", []),
         ("linux.netDevices", {}),
-        ("process.terminal", False),
+        ("process.terminal", True),
         ("process.execCPUAffinity", {"initial": "0"}),
         ("process.selinuxLabel", "a"),
         ("process.apparmorProfile", "a"),
