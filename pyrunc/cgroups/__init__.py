@@ -3,6 +3,7 @@
     hierarchies.py  which there are, and the container's path in each
     place.py        make them, put a process into them
     limits.py       linux.resources; limits_v1.py, limits_v2.py, devices.py write the files
+    stats.py        what is used; stats_v1.py, stats_v2.py; notices.py want of memory, and the end
     fs.py           an existing container's: look, freeze, kill, remove
     recorded.py     linux.resources in the words of the record, and back
     changed.py      what an update makes of them; snapshot.py puts files back if it fails

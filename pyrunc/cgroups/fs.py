@@ -49,6 +49,16 @@ def read(directory: str, name: str) -> "str | None":
         os.close(fd)
 
 
+def names(directory: str) -> "set[str]":
+    """What is in a cgroup's directory; nothing if that is not there."""
+    try:
+        return set(os.listdir(directory))
+    except OSError as err:
+        if err.errno in GONE:
+            return set()
+        raise Error.os("open", directory, err) from err
+
+
 def write(directory: str, name: str, value: "str | int", ignore: "tuple[int, ...]" = ()) -> int:
     """Write a cgroup file. Returns 0, or that errno of `ignore` which happened."""
     path = f"{directory}/{name}"
@@ -123,7 +133,12 @@ def oom_killed(paths: "dict[str, str]") -> int:
         text = read(paths[""], "memory.events")
     else:
         text = read(paths["memory"], "memory.oom_control") if "memory" in paths else None
-    for line in (text or "").splitlines():
+    return oom_kills(text or "")
+
+
+def oom_kills(text: str) -> int:
+    """The same out of the content of memory.events (v2) or memory.oom_control (v1)."""
+    for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key == "oom_kill":
             return int(value)

@@ -84,6 +84,10 @@ VERBS = {
         "delete",
         "delete any resources held by the container, often used with detached ones",
     ),
+    "events": (
+        "events",
+        "display container events such as OOM notifications and resource usage statistics",
+    ),
     "features": ("features", "show the enabled features"),
     "kill": ("kill", "send a signal (default: SIGTERM) to the container's init process"),
     "list": ("list", "list the containers started with the given root"),

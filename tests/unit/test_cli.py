@@ -96,6 +96,8 @@ CORPUS = [
     ("update --resources - ID", {"resources": "-", "args": ["ID"]}),
     ("update --resources=/tmp/podmanX ID", {"resources": "/tmp/podmanX", "pids_limit": 0}),
     ("update ID --memory 1M --pids-limit=-1", {"memory": "1M", "pids_limit": -1, "args": ["ID"]}),
+    ("events --stats CID", {"verb": "events", "stats": True, "interval": 5.0}),
+    ("events --interval=2s CID", {"stats": False, "interval": 2.0, "args": ["CID"]}),
     ("resume CID", {"verb": "resume", "args": ["CID"]}),
     ("list --format=json", {"verb": "list", "format": "json", "quiet": False, "args": []}),
     ("features", {"verb": "features", "args": []}),

@@ -1,0 +1,66 @@
+"""What a container uses, again and again, and the moments it ran out of memory.
+
+May touch: its cgroups (it only listens).
+"""
+
+import os
+import time
+
+from pyrunc import container, log
+from pyrunc.cgroups import fs, notices, stats
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Event = dict[str, Any]
+
+
+def running(root: str, id: str) -> "dict[str, Any]":
+    """The record of a container that has not stopped."""
+    record = container.load(root, id)
+    if container.status(root, record) == "stopped":
+        raise Error(f"container with id {id} is not running")
+    return record
+
+
+def usage(record: "dict[str, Any]") -> "Event":
+    """A stats event."""
+    data = stats.read(record.get("cgroup_paths") or {})
+    return {"type": "stats", "id": record["id"], "data": data}
+
+
+def watch(record: "dict[str, Any]", interval: float, tell: "Callable[[Event], None]") -> None:
+    """Tell of every interval and of every want of memory, until nobody is left to tell about."""
+    paths = record.get("cgroup_paths") or {}
+    heard = notices.Notices(paths)
+    try:
+        heard.watch_reader(1)
+        due = time.monotonic() + interval
+        while True:
+            # poll(2) counts in int milliseconds; 24 days at a time are enough.
+            left = min(max(due - time.monotonic(), 0), 2**31 // 1000)
+            for word in heard.poll(int(left * 1000) + 1):
+                if word == "end":
+                    return
+                tell({"type": "oom", "id": record["id"]})
+            if time.monotonic() < due:
+                continue
+            due = max(due + interval, time.monotonic())
+            if not _populated(paths):  # v1 by itself tells of the end only at the removal
+                return
+            try:
+                event = usage(record)
+            except Error as err:
+                log.error(err.message)
+                continue
+            tell(event)
+    finally:
+        heard.close()
+
+
+def _populated(paths: "dict[str, str]") -> bool:
+    top = fs.processes_in(paths)
+    return top is None or os.path.isdir(top) and bool(fs.pids(paths))
