@@ -107,6 +107,9 @@ static void hook_child(const struct args *a, const int fds[3], int report)
 	s32 err = 7; /* E2BIG */
 	u32 i, at = 0;
 
+	/* What the container's process keeps of its caller's (--preserve-fds) is not for hooks. */
+	for (int fd = 3; fd < self.base; fd++)
+		(void)close_fd(fd);
 	if (self.host >= 0 && self.root >= 0)
 		(void)sys1(__NR_fchdir, self.root); /* createContainer: cwd is the rootfs */
 	for (i = 0; i < 3; i++)

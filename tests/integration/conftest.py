@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -89,3 +90,12 @@ def cgroup_mode():
     if " /sys/fs/cgroup cgroup2 " in mounts:
         return "v2"
     return "hybrid" if " /sys/fs/cgroup/unified cgroup2 " in mounts else "v1"
+
+
+@pytest.fixture
+def listener(tmp_path):
+    """A socket for --console-socket or --pidfd-socket; harness.receive() takes what it gets."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "console.sock"))
+        sock.listen(1)
+        yield sock

@@ -5,10 +5,12 @@ Bundle     a bundle directory: `config` is edited in place and saved when it is 
 wait_for   polls a condition of the host that no descriptor tells
 """
 
+import array
 import ast
 import copy
 import json
 import os
+import socket
 import subprocess
 import time
 
@@ -272,3 +274,18 @@ def processes_in(prefix):
         except OSError:
             continue
     return found
+
+
+def receive(listener):
+    """(data, descriptors) of the one message that a console socket gets."""
+    connection = listener.accept()[0]
+    with connection:
+        space = socket.CMSG_SPACE(4 * 16)
+        data, control, flags, _ = connection.recvmsg(4096, space)
+        assert not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC)
+        fds = array.array("i")
+        for level, kind, body in control:
+            assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+            fds.frombytes(body)
+        assert connection.recv(1) == b"", "there is more than one message"
+    return data, list(fds)

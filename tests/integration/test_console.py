@@ -1,6 +1,5 @@
 """Terminals of a container's devpts, with ours in front or a socket that gets the master."""
 
-import array
 import contextlib
 import fcntl
 import hashlib
@@ -16,7 +15,7 @@ import time
 
 import pytest
 
-from harness import alive, read, wait_for
+from harness import alive, read, receive, wait_for
 
 WAIT = "while :; do sleep 0.05; done"
 
@@ -111,29 +110,6 @@ def foreground(pyrunc, tty, bundle, *options, **streams):
     name = pyrunc.id()
     tty.start(pyrunc.argv("run", "--bundle", bundle.save(), *options, name), **streams)
     return name
-
-
-def receive(listener):
-    """(data, descriptors) of the one message that a console socket gets."""
-    connection = listener.accept()[0]
-    with connection:
-        space = socket.CMSG_SPACE(4 * 16)
-        data, control, flags, _ = connection.recvmsg(4096, space)
-        assert not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC)
-        fds = array.array("i")
-        for level, kind, body in control:
-            assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
-            fds.frombytes(body)
-        assert connection.recv(1) == b"", "there is more than one message"
-    return data, list(fds)
-
-
-@pytest.fixture
-def listener(tmp_path):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(tmp_path / "console.sock"))
-        sock.listen(1)
-        yield sock
 
 
 def read_all(master, timeout=10):
