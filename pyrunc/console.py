@@ -29,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.notify import Relay
     from pyrunc.terminal import Terminal
 
 INT = 2
@@ -75,12 +76,14 @@ class Foreground:
     From its birth to the end of this process every signal is blocked: serve() forwards them.
     stdio: the container's three descriptors, for handshake.spawn().
     socket: where OP_CONSOLE shall send the master to; -1 without a terminal.
+    notify: the way of the container's sd_notify(3) to our service manager, or None.
     """
 
-    __slots__ = ("_copies", "_events", "_receiver", "_terminal", "socket", "stdio")
+    __slots__ = ("_copies", "_events", "_receiver", "_terminal", "notify", "socket", "stdio")
 
     def __init__(self, terminal: bool = False) -> None:
         self._terminal: "Terminal | None" = None
+        self.notify: "Relay | None" = None
         self._copies: "list[Copy]" = []
         self._receiver = self.socket = -1
         self.stdio = (-1, -1, -1)
@@ -118,8 +121,11 @@ class Foreground:
         """
         _show_name()
         while True:
-            arrived = _pending(self._events) if relay.step(self._copies, self._events) else ()
-            for number in arrived:
+            events = [self._events, *([self.notify.fileno()] if self.notify else [])]
+            ready = relay.step(self._copies, events)
+            if ready - {self._events}:
+                self._notify()
+            for number in _pending(self._events):
                 if number == CHLD:
                     status = _reap(init)
                     if status is not None:
@@ -142,6 +148,15 @@ class Foreground:
             except OSError:
                 pass  # it is ending; SIGCHLD is on its way
 
+    def _notify(self) -> None:
+        """The container says something about its readiness; for the manager we are the service."""
+        assert self.notify is not None
+        barrier = self.notify.move(os.getpid())
+        if barrier is not None:
+            os.close(barrier)  # only who is about to end has to wait for that
+            self.notify.close()
+            self.notify = None
+
     def _hang_up(self) -> None:
         if self._terminal and not self._copies[0].ended:
             self._copies[0].end()
@@ -154,7 +169,8 @@ class Foreground:
         for copy in outward:
             copy.finish()
         while not all(copy.ended for copy in outward):
-            if relay.step(outward, self._events) and ENDING & set(_pending(self._events)):
+            relay.step(outward, [self._events])
+            if ENDING & set(_pending(self._events)):
                 return
 
     def _close_theirs(self) -> None:

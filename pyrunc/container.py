@@ -24,6 +24,7 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 STATE = "state.json"
@@ -203,8 +204,8 @@ def state(root: str, record: "dict[str, Any]") -> "dict[str, Any]":
     return result
 
 
-def start(root: str, id: str) -> None:
-    """Let a created container run its program."""
+def start(root: str, id: str, before: "Callable[[], None] | None" = None) -> "dict[str, Any]":
+    """Let a created container run its program, after a call of before(). Its record."""
     fd = lock(root, id)
     try:
         record = load(root, id)
@@ -216,6 +217,8 @@ def start(root: str, id: str) -> None:
         if now != "created":
             raise Error("cannot start an already running container")
         fifo = open_fifo(root, record)
+        if before:
+            before()
         try:
             release(root, record, fifo)
             poststart(record)
@@ -225,6 +228,7 @@ def start(root: str, id: str) -> None:
             processes.kill(record)
             destroy(root, record, force=True)
             raise
+        return record
     finally:
         os.close(fd)
 

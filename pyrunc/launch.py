@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pyrunc.notify import Relay
+
 START_FAILED = "unable to start container process: "
 INIT_FAILED = START_FAILED + "error during container init: "
 PID_MARK = 9876543210987654  # stands where init puts the pid it has in its own namespace
@@ -45,6 +47,7 @@ class Launch:
         "init",
         "lock",
         "no_pivot",
+        "notify",
         "opts",
         "passed",
         "paths",
@@ -68,11 +71,12 @@ class Launch:
         self.stdio = (-1, -1, -1)
         self.undo: "list[Callable[[], None]]" = []
         self.lock = -1
+        self.notify: "Relay | None" = None
         self.init: "handshake.Init | None" = None
         self.ready = False  # init has done all it had to
         # Both are relative to where the caller stands, and the bundle is not that place.
         self.pid_file = _absolute(opts["pid_file"]) if opts.get("pid_file") else ""
-        self.bundle = _enter_bundle(opts["bundle"])
+        self.bundle = spec.enter(opts["bundle"])
         self.spec = spec.load()
         self.hooks = self.spec.get("hooks") or {}
         self.terminal = bool(self.spec["process"].get("terminal"))
@@ -117,6 +121,12 @@ class Launch:
 
         self.lock = container.claim(self.root, self.id)
         self.undo.append(self._unclaim)
+        if os.environ.get("NOTIFY_SOCKET"):
+            from pyrunc import notify
+
+            notify.prepare(self.spec, f"{self.root}/{self.id}")
+            if "detach" in self.opts:  # run; after create it is for `start` to listen
+                self.notify = notify.bind(f"{self.root}/{self.id}")
         cgroups.check_free(self.paths)
         devices = [device["path"] for device in linux.get("devices") or []]
         self.record = record.build(
@@ -307,7 +317,7 @@ class Launch:
     def _ready(self, pid: int) -> None:
         """All is set up: the record says that the container exists."""
         record.complete(self.record, pid, procfs.start_time(pid), _now())
-        self.record["external_descriptors"] = [_link(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
+        self.record["external_descriptors"] = procfs.stdio(pid)
         container.write_record(self.root, self.id, self.record)
 
     def _write_pid_file(self, pid: int) -> None:
@@ -370,25 +380,6 @@ def _absolute(path: str) -> str:
         return os.path.abspath(path)
     except OSError as err:  # a deleted working directory
         raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
-
-
-def _enter_bundle(bundle: str) -> str:
-    """chdir to the bundle, if one is named; the bundle's absolute path."""
-    try:
-        if bundle:
-            os.chdir(bundle)
-        return os.getcwd()
-    except OSError as err:
-        if bundle:
-            raise Error.os("chdir", bundle, err) from err
-        raise Error(f"getwd: {strerror(err.errno or 0)}") from err
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""  # not open
 
 
 def _now() -> str:

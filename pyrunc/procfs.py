@@ -69,3 +69,14 @@ def exe(pid: int) -> "str | None":
         return ""
     except OSError:
         return None
+
+
+def stdio(pid: int) -> "list[str]":
+    """What the first three descriptors of a process lead to; empty if they are not open."""
+    links = []
+    for fd in range(3):
+        try:
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            links.append("")
+    return links

@@ -79,10 +79,11 @@ class Copy:
                 os.close(fd)
 
 
-def step(copies: "list[Copy]", events: int) -> bool:
-    """Wait until something can move, and move it.  Whether `events` is readable."""
+def step(copies: "list[Copy]", events: "list[int]") -> "set[int]":
+    """Wait until something can move, and move it.  Which of `events` are readable."""
     poll = select.poll()
-    poll.register(events, select.POLLIN)
+    for fd in events:
+        poll.register(fd, select.POLLIN)
     waiting: "dict[int, list[tuple[Copy, int]]]" = {}
     for copy in copies:
         want = copy.interest()
@@ -95,7 +96,7 @@ def step(copies: "list[Copy]", events: int) -> bool:
     for fd, _ in ready:
         for copy, _ in waiting.get(fd, ()):
             copy.move()
-    return any(fd == events for fd, _ in ready)
+    return {fd for fd, _ in ready} & set(events)
 
 
 def outlet(fd: int) -> int:

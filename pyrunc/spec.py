@@ -1,5 +1,6 @@
 """The spec: config.json as a plain dict, read, checked, in runc's words.
 
+    enter()           the bundle, which becomes the current directory
     load()            config.json        \\
     load_process()    exec --process      } -> dict: known members only, no null, none required
     load_resources()  update --resources /     missing (they have Go's zero value instead)
@@ -16,7 +17,7 @@ one with unknown, oddly written or missing members, or the wrong shape, normal.p
 import os
 
 from pyrunc import _schema, files, jsonio
-from pyrunc.errors import Error
+from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ UNSUPPORTED_PROCESS = ("scheduler", "ioPriority")
 
 
 # --- reading ---
+
+
+def enter(bundle: str) -> str:
+    """chdir to the bundle, if one is named; the bundle's absolute path."""
+    try:
+        if bundle:
+            os.chdir(bundle)
+        return os.getcwd()
+    except OSError as err:
+        if bundle:
+            raise Error.os("chdir", bundle, err) from err
+        raise Error(f"getwd: {strerror(err.errno or 0)}") from err
 
 
 def load(path: str = "config.json") -> "Doc":

@@ -53,6 +53,9 @@ def run(opts: "dict[str, Any]") -> int:
             return _foreground(launch, opts["keep"])
         launch.set_up()
         launch.start()
+        launch.unlock()
+        if launch.notify and launch.init:
+            launch.notify.wait(launch.init.pid, launch.init.pidfd)
         launch.close()
         return 0
     except Error as err:
@@ -70,6 +73,7 @@ def _foreground(launch: "Launch", keep: bool) -> int:
         foreground.spawned()
         launch.start()
         launch.unlock()
+        foreground.notify = launch.notify
         assert launch.init is not None
         status = foreground.serve(launch.init)
         if status is not None and not keep:

@@ -12,7 +12,7 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 PURE = "plan plan_create listing namespaces rootfs mounts process failures record".split()
 HOST = "spec normal host cgroups hooks rdt criu processes".split()
 HOST += ["seccomp", "seccomp_filter", "seccomp_bpf"]
-HOST += ["relay", "terminal", "descriptors"]
+HOST += ["relay", "terminal", "descriptors", "notify"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
