@@ -90,6 +90,7 @@ static inline void cleanup_fd_(const int *fd)
 
 /* init_sync.c: report that op number `op` failed, to pyrunc or, once that is gone, on stderr. */
 void report_failure(u32 op, const struct failure *f);
+__attribute__((noreturn)) void leave(int status);
 /* init_sync.c: tell pyrunc the pid of the container's process. */
 int send_pid(u64 pid);
 /* init_sync.c: report a warning that changes nothing (STEP_*, value). */

@@ -82,8 +82,7 @@ int op_clone(const struct args *a, struct failure *f)
 	if (pid < 0)
 		return fail(f, pid, STEP_CLONE);
 	if (pid) {
-		(void)sys1(__NR_exit_group, send_pid((u64)pid) < 0);
-		__builtin_unreachable();
+		leave(send_pid((u64)pid) < 0);
 	}
 	/* A child does not inherit this; if pyrunc is dead already, the next OP_SYNC finds out. */
 	(void)sys2(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);

@@ -73,9 +73,11 @@ int op_sync(const struct args *a, struct failure *f)
 	while (ret == -EINTR);
 	if (ret != 1)
 		return fail(f, ret, STEP_ORPHAN);
+	ret = 0;
+	/* A filter may refuse it, and the container would die with its maker. */
 	if (a->v[0].u == SYNC_READY)
-		(void)sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
-	return 0;
+		ret = sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
+	return ret < 0 ? fail(f, ret, STEP_PROTOCOL) : 0;
 }
 
 int op_await(const struct args *a, struct failure *f)
@@ -83,8 +85,11 @@ int op_await(const struct args *a, struct failure *f)
 	char byte;
 	long ret;
 
+	/* pyrunc waits for the end of file; a filter that refuses close() must not keep it waiting. */
+	ret = close_fd(self.sock);
+	if (ret < 0)
+		return fail(f, ret, STEP_AWAIT);
 	/* ---- No return: pyrunc has finished.  Failures are one line on stderr, status 255. ---- */
-	(void)close_fd(self.sock);
 	self.sock = -1;
 	self.awaiting = arg_fd(a, 0);
 	do
@@ -126,7 +131,7 @@ static void hook_child(const struct args *a, const int fds[3], int report)
 		err = (s32)-sys3(__NR_execve, a->v[1].s, list, list + argc + 1);
 	}
 	(void)sys3(__NR_write, report, &err, sizeof(err));
-	(void)sys1(__NR_exit_group, 127);
+	leave(127);
 }
 
 /* Copy the tail of a captured output to `to`; returns the end. */

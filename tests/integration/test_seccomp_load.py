@@ -90,3 +90,34 @@ def test_everything_else_is_refused_and_the_program_still_starts(pyrunc, bundle)
         "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
     }
     assert pyrunc.run(bundle.args("echo", "hello")).stdout == "hello\n"
+
+
+def test_filter_that_lets_init_do_nothing_ends_it(pyrunc, bundle):
+    rule = {"names": ["read"], "action": "SCMP_ACT_ALLOW"}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
+    bundle.process["noNewPrivileges"] = True
+    message = pyrunc.run(bundle.args("true"), code=1, timeout=20).message
+    assert message == "runc run failed: container process is already dead"
+
+
+def test_filter_that_does_not_let_init_hang_up(pyrunc, bundle):
+    bundle.linux["seccomp"] = deny("close", "close_range")
+    bundle.process["noNewPrivileges"] = True
+    message = pyrunc.run(bundle.args("true"), code=1, timeout=20).message
+    assert message.endswith("unable to wait for start: operation not permitted")
+
+
+def test_program_that_cannot_be_executed_under_its_filter(pyrunc, bundle):
+    bundle.linux["seccomp"] = deny("execve", "exit_group", "exit")
+    bundle.process["noNewPrivileges"] = True
+    result = pyrunc.run(bundle.args("true"), code=None, timeout=20)
+    assert result.code > 128
+    assert result.stderr == "exec /bin/true: operation not permitted\n"
+
+
+def test_filter_that_would_let_the_container_die_with_create(pyrunc, bundle):
+    bundle.linux["seccomp"] = deny("prctl")
+    bundle.process["noNewPrivileges"] = False
+    bundle.process.pop("capabilities")
+    message = pyrunc.create(bundle, code=1).message
+    assert message.endswith("unable to talk to init: operation not permitted")
