@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyrunc.terminal import Terminal
 
 INT = 2
+PIPE = 13
 CHLD = 17
 CONT = 18
 URG = 23
@@ -211,7 +212,10 @@ def _pending(events: int) -> "list[int]":
             info = os.read(events, 128)  # struct signalfd_siginfo
         except BlockingIOError:
             return numbers
-        numbers.append(int.from_bytes(info[:4], "little"))
+        number, sender = (int.from_bytes(info[at : at + 4], "little") for at in (0, 12))
+        # A reader of ours that vanished is no news for the container: it will find out itself.
+        if number != PIPE or sender != os.getpid():
+            numbers.append(number)
 
 
 def _show_name() -> None:

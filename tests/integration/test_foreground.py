@@ -83,6 +83,21 @@ def test_a_vanished_reader_ends_the_writer(pyrunc, bundle):
     assert process.wait(20) in (3, 128 + signal.SIGPIPE)
 
 
+def test_our_own_sigpipe_is_not_forwarded_but_another_ones_is(pyrunc, bundle):
+    script = (
+        "trap 'echo pipe >/tmp/got' PIPE; echo x; sleep .3; echo y; while :; do sleep .05; done"
+    )
+    _, process = start(pyrunc, bundle.sh(script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    time.sleep(0.6)  # until the relay has written what nobody reads
+    assert not os.path.exists(f"{bundle.rootfs}/tmp/got")
+    process.send_signal(signal.SIGPIPE)
+    wait_for(lambda: os.path.exists(f"{bundle.rootfs}/tmp/got"))
+    process.kill()
+    process.wait()
+
+
 @pytest.mark.parametrize("number", [1, 2, 10, 12, 15, 18, 20, 34, 64])
 def test_signals_are_forwarded(pyrunc, bundle, number):
     name, process = start(
