@@ -58,12 +58,13 @@ def removed(path):
     return True
 
 
-def test_a_container_moved_out_of_its_cgroups_is_still_there(pyrunc, bundle):
+def test_a_container_moved_out_of_its_cgroups_is_still_there(pyrunc, bundle, cgroup_mode):
     name = pyrunc.up(bundle.sh("sleep 100"))
     pid = pyrunc.pid(name)
     for path in pyrunc.record(name)["cgroup_paths"].values():
         if f"/{name}" in path:
-            with open(f"{os.path.dirname(path)}/cgroup.procs", "w") as file:
+            above = "/sys/fs/cgroup" if cgroup_mode == "v2" else os.path.dirname(path)
+            with open(f"{above}/cgroup.procs", "w") as file:
                 file.write(str(pid))
             os.rmdir(path)
     assert not cgroup_dirs(name)

@@ -28,7 +28,8 @@ def v2(pyrunc, cgroup_mode, tmp_path):
     wrapper = tmp_path / "pyrunc-v2"
     wrapper.write_text(SCRIPT.format(command=pyrunc.command))
     wrapper.chmod(0o755)
-    pyrunc.command = str(wrapper)
+    if cgroup_mode == "hybrid":
+        pyrunc.command = str(wrapper)
     yield pyrunc
     for name in pyrunc.names():
         pyrunc("delete", "--force", name, code=None)
@@ -123,3 +124,81 @@ def test_a_stopped_container(v2, running):
     wait_for(lambda: not processes_in(running), what="its end")
     assert v2("ps", "-f", "json", running).stdout == "null\n"
     assert v2("update", "--cpu-idle", "1", running, code=1).message == "container not running"
+
+
+# --- with the controllers, where v1 does not have them ---
+
+
+@pytest.fixture
+def limited(v2, bundle):
+    """The id of a container with limits, and a function that reads its cgroup's files."""
+    available = set(read(f"{host_root()}/cgroup.controllers").split())
+    if not {"memory", "cpu", "pids", "cpuset"} <= available:
+        pytest.skip("needs the memory, cpu, pids and cpuset controllers in cgroup v2")
+    bundle.linux["resources"].update(
+        memory={"limit": 32 << 20, "swap": 64 << 20, "reservation": 16 << 20},
+        cpu={"shares": 100, "quota": 50000, "period": 100000, "cpus": "0", "mems": "0"},
+        pids={"limit": 20},
+    )
+    name = v2.up(bundle.sh("sleep 100"))
+    folder = v2.record(name)["cgroup_paths"][""]
+    return name, lambda file: read(f"{folder}/{file}").strip()
+
+
+def test_limits_are_updated(v2, limited):
+    name, value = limited
+    flags = (
+        "--memory 48M --memory-swap 96M --memory-reservation 24M --cpu-share 200 --pids-limit 30 "
+        "--cpu-period 200000 --cpu-quota 80000 --cpuset-cpus 0 --cpuset-mems 0"
+    )
+    v2("update", *flags.split(), name)
+    files = "memory.max memory.swap.max memory.low cpu.weight pids.max cpu.max cpuset.cpus".split()
+    assert [value(file) for file in files] == [
+        str(48 << 20),
+        str(48 << 20),
+        str(24 << 20),
+        "29",
+        "30",
+        "80000 200000",
+        "0",
+    ]
+    v2("update", "--cpu-idle", "1", name)
+    assert value("cpu.idle") == "1"
+    v2("update", "--cpu-idle", "0", "--cpu-share", "100", name)
+    assert (value("cpu.idle"), value("cpu.weight")) == ("0", "17")
+    v2("update", "--memory=-1", name)
+    assert (value("memory.max"), value("memory.swap.max")) == ("max", "max")
+    v2("update", "--cpu-quota=-1", name)
+    assert value("cpu.max").startswith("max ")
+
+
+def test_a_failed_update_changes_nothing(v2, limited):
+    name, value = limited
+    files = "memory.max memory.swap.max memory.low cpu.weight pids.max cpu.max cpuset.cpus".split()
+    before = [value(file) for file in files]
+    record = v2.record(name)
+    flags = "--memory 48M --memory-swap 60M --pids-limit 5 --cpu-share 300 --cpuset-cpus 4000"
+    message = v2("update", *flags.split(), name, code=1).message
+    assert "cpuset.cpus: " in message
+    assert [value(file) for file in files] == before
+    assert v2.record(name) == record
+
+
+def test_usage_with_limits(v2, limited):
+    name, _ = limited
+    data = json.loads(v2("events", "--stats", name).stdout)["data"]
+    assert data["memory"]["usage"]["limit"] == 32 << 20
+    assert data["memory"]["swap"]["limit"] == 64 << 20
+    assert 0 < data["memory"]["usage"]["usage"] <= data["memory"]["swap"]["usage"]
+    assert data["pids"] == {"current": 1, "limit": 20}
+    assert data["memory"]["raw"]["anon"] > 0
+
+
+@pytest.mark.usefixtures("limited")
+def test_want_of_memory(v2, bundle):
+    bundle.linux["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
+    greedy = "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done"
+    name = v2.up(bundle.sh(f"sleep 3; sh -c '{greedy}'; sleep 1; {greedy}"))
+    with v2.popen("events", "--interval", "1h", name, stdout=subprocess.PIPE) as child:
+        assert child.stdout.read() == f'{{"type":"oom","id":"{name}"}}\n'.encode() * 2
+        assert child.wait(20) == 0
