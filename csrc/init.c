@@ -304,7 +304,7 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 	if (!plan) {
 		(void)fail(&failure, 22 /* EINVAL */, STEP_PLAN);
 		report_failure(0, &failure);
-		leave(1);
+		leave(255);
 	}
 	count = ((const struct plan_header *)plan)->count;
 	for (at = plan + sizeof(struct plan_header), i = 0; i < count; i++, at += op.size) {
@@ -316,7 +316,7 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 		args.n = op.argc;
 		if (rows[op.code].run(&args, &failure) < 0) {
 			report_failure(i, &failure);
-			leave(self.awaiting ? 255 : 1);
+			leave(255);
 		}
 	}
 	leave(255); /* a plan that does not end in OP_EXEC */

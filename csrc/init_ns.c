@@ -19,9 +19,15 @@
 #define SIGKILL 9
 #define ENOSYS 38
 
+/* The procfs at /proc.  Before a join and before the pivot it is the host's. */
+static int open_hosts_procfs(void)
+{
+	return (int)sys4(__NR_openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
 /*
  * A procfs of our own pid namespace that no mount of the container can shadow (CVE-2019-16884,
- * CVE-2025-52881).  Where one may not be mounted, the host's /proc is as good until the pivot.
+ * CVE-2025-52881).  Where one may not be mounted, the host's is as good: "self" there is us, too.
  */
 static int open_procfs(void)
 {
@@ -31,14 +37,20 @@ static int open_procfs(void)
 	if (fs >= 0 && !sys5(__NR_fsconfig, fs, FSCONFIG_CMD_CREATE, 0, 0, 0))
 		fd = (int)sys3(__NR_fsmount, fs, FSMOUNT_CLOEXEC, 0);
 	if (fd < 0)
-		fd = (int)sys4(__NR_openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		return self.procfs >= 0 ? self.procfs : open_hosts_procfs();
+	if (self.procfs >= 0)
+		(void)close_fd(self.procfs);
 	return fd;
 }
 
 int op_join(const struct args *a, struct failure *f)
 {
-	long ret = sys2(__NR_setns, arg_fd(a, 0), a->v[1].u);
+	long ret;
 
+	/* The last moment: the path may lead into the container afterwards. */
+	if (self.procfs < 0)
+		self.procfs = open_hosts_procfs();
+	ret = sys2(__NR_setns, arg_fd(a, 0), a->v[1].u);
 	if (ret < 0)
 		return fail(f, ret, STEP_SETNS);
 	(void)close_fd(arg_fd(a, 0));
@@ -53,31 +65,51 @@ int op_unshare(const struct args *a, struct failure *f)
 }
 
 /*
- * A child of our parent, born into the cgroup2 directory `cgroup` (-1: into ours).  Sets *ret_born to
- * whether that worked: kernels before 5.7 cannot, and a cgroup may refuse.
+ * A child of our parent, born into the first of the cgroup2 directories in a->v[1...] that takes it.
+ * Sets *ret_born to whether one did: kernels before 5.7 cannot, and a cgroup may refuse.
  */
-static long clone_child(u64 flags, int cgroup, int *ret_born)
+static long clone_child(const struct args *a, int *ret_born)
 {
-	struct clone_args how = {
-		.flags = flags | CLONE_PARENT | CLONE_INTO_CGROUP,
-		.cgroup = (u64)cgroup,
-	};
-	long pid = -ENOSYS;
+	const u64 flags = a->v[0].u | CLONE_PARENT;
 
-	if (cgroup >= 0)
-		pid = sys2(__NR_clone3, &how, sizeof(how));
-	*ret_born = pid >= 0;
-	if (pid >= 0)
-		return pid;
+	*ret_born = 1;
+	for (u32 i = 1; i < a->n; i++) {
+		struct clone_args how = {
+			.flags = flags | CLONE_INTO_CGROUP,
+			.cgroup = (u64)arg_fd(a, i),
+		};
+		long pid = sys2(__NR_clone3, &how, sizeof(how));
+
+		if (pid >= 0)
+			return pid;
+	}
+	*ret_born = a->n == 1;
 	/* A zero stack means a copy of this one; the arguments after it are unused on every architecture. */
-	return sys5(__NR_clone, flags | CLONE_PARENT, 0, 0, 0, 0);
+	return sys5(__NR_clone, flags, 0, 0, 0, 0);
+}
+
+/* Enter the first of the cgroup2 directories that takes us; the error of the first one otherwise. */
+static long enter_cgroup(const struct args *a)
+{
+	long first = 0;
+
+	for (u32 i = 1; i < a->n; i++) {
+		cleanup_fd int procs = (int)sys4(__NR_openat, arg_fd(a, i), "cgroup.procs",
+						 O_WRONLY | O_CLOEXEC, 0);
+		long ret = procs < 0 ? procs : sys3(__NR_write, procs, "0", 1);
+
+		if (ret >= 0)
+			return 0;
+		if (!first)
+			first = ret;
+	}
+	return first;
 }
 
 int op_clone(const struct args *a, struct failure *f)
 {
-	const int cgroup = a->n > 1 ? arg_fd(a, 1) : -1;
 	int born;
-	long pid = clone_child(a->v[0].u, cgroup, &born);
+	long pid = clone_child(a, &born);
 
 	if (pid < 0)
 		return fail(f, pid, STEP_CLONE);
@@ -89,16 +121,11 @@ int op_clone(const struct args *a, struct failure *f)
 	pid = sys0(__NR_setsid);
 	if (pid < 0)
 		return fail(f, pid, STEP_SETSID);
-	if (cgroup >= 0 && !born) {
-		cleanup_fd int procs =
-			(int)sys4(__NR_openat, cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
-		long ret = procs < 0 ? procs : sys3(__NR_write, procs, "0", 1);
-
-		if (ret < 0)
-			return fail(f, ret, STEP_CGROUP);
-	}
-	if (cgroup >= 0)
-		(void)close_fd(cgroup);
+	pid = born ? 0 : enter_cgroup(a);
+	if (pid < 0)
+		return fail(f, pid, STEP_CGROUP);
+	for (u32 i = 1; i < a->n; i++)
+		(void)close_fd(arg_fd(a, i));
 	self.procfs = open_procfs();
 	return self.procfs < 0 ? fail(f, self.procfs, STEP_PROCFS) : 0;
 }

@@ -30,7 +30,7 @@ enum plan_op {
 	OP_JOIN = 1,		/* f u      setns(descriptor, CLONE_NEW*) */
 	OP_UNSHARE,		/* u        unshare(CLONE_NEW*) */
 	OP_CLONE,		/* u f*     go on in a child of pyrunc with these CLONE_NEW*, born into the
-				 *          cgroup2 directory */
+				 *          first of these cgroup2 directories that takes it */
 	OP_ENTER,		/* f*       write "0" to these v1 `tasks` files: move ourselves */
 	/* the conversation */
 	OP_SYNC,		/* u        say SYNC_*, wait for the go-ahead */
@@ -88,7 +88,7 @@ enum plan_mount_option {
 };
 
 enum plan_sync {
-	SYNC_JOINED = 1,	/* in its namespaces: host joins the cgroup that init cannot join itself */
+	SYNC_JOINED = 1,	/* in its namespaces and cgroups: host sets OOM score, affinity, rlimits (exec) */
 	SYNC_MOUNTED = 2,	/* mounts are done: host sets limits and OOM score, runs prestart and
 				 * createRuntime hooks */
 	SYNC_READY = 3,		/* all but seccomp and exec is done: host writes rlimits and the record */

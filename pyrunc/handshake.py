@@ -19,6 +19,7 @@ first SYNC.  All packets are whole (SOCK_SEQPACKET).
 """
 
 import os
+import select
 
 from pyrunc._core import ffi, lib
 from pyrunc.errors import Error, strerror
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 INIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_init")
 HEAD = 24  # sizeof(struct message)
+IDLE = 200  # milliseconds of silence
 BASE = 3  # first descriptor that is init's own; preserved ones come before it
 
 
@@ -92,15 +94,21 @@ def spawn(
 
 
 def converse(
-    init: Init, on_sync: "Callable[[Init, int], None]", warn: "Callable[[str], None]"
+    init: Init,
+    on_sync: "Callable[[Init, int], None]",
+    warn: "Callable[[str], None]",
+    idle: "Callable[[], None] | None" = None,
 ) -> None:
     """Answer init until it hangs up. on_sync(init, SYNC_*) does the host's part, then GO is sent.
 
+    idle: called again and again while init has nothing to say.
     Raises Error if init fails or ends early; whatever on_sync raises passes through.
     """
     ready = False
     waiting = 0  # a SYNC that came before the PID
     while True:
+        if idle:
+            _wait(init.socket, idle)
         try:
             data = os.read(init.socket, HEAD + lib.PLAN_MAX_TEXT)
         except OSError as err:
@@ -139,6 +147,14 @@ def converse(
                 pass  # init has died; the next read says so
     if not ready:
         raise Error(f"init ended before the container was ready{_how_ended(init)}")
+
+
+def _wait(socket: int, idle: "Callable[[], None]") -> None:
+    """Until there is something to read."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    while not poll.poll(IDLE):
+        idle()
 
 
 def _how_ended(init: Init) -> str:

@@ -8,9 +8,9 @@ import os
 import time
 
 from pyrunc import (
+    attributes,
     cgroups,
     container,
-    files,
     handshake,
     host,
     namespaces,
@@ -159,7 +159,7 @@ class Launch:
         handshake.converse(self.init, self._on_sync, _warn)
         self.ready = True
         if self.pid_file:
-            self._write_pid_file(self.init.pid)
+            attributes.pid_file(self.pid_file, self.init.pid)
 
     def start(self) -> None:
         """Let init run the program (the `start` of `run`, which already holds the lock)."""
@@ -217,7 +217,7 @@ class Launch:
         index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
         fds += tasks
         if unified >= 0:
-            index["cgroup"] = len(fds)
+            index["cgroups"] = [len(fds)]
             fds.append(unified)
         for space in linux.get("namespaces") or []:
             if space.get("path"):
@@ -283,13 +283,7 @@ class Launch:
 
     def _mounted(self, pid: int) -> None:
         """OOM score and limits, the hooks that run beside the runtime, and rlimits."""
-        score = self.spec["process"].get("oomScoreAdj")
-        if score is not None:
-            try:
-                files.write(f"/proc/{pid}/oom_score_adj", str(score))
-            except OSError as err:
-                text = f"failed to update /proc/self/oom_score_adj: {strerror(err.errno or 0)}"
-                raise Error(text) from err
+        attributes.oom_score(pid, self.spec["process"].get("oomScoreAdj"))
         linux = self.spec.get("linux") or {}
         devices = [device["path"] for device in linux.get("devices") or []]
         try:
@@ -297,10 +291,7 @@ class Launch:
         except Error as err:
             text = f"error setting cgroup config for procHooks process: {err.message}"
             raise Error(text) from err
-        try:  # What the cpuset allows, not what our caller was pinned to.
-            os.sched_setaffinity(pid, range(1024))
-        except OSError as err:
-            _warn(f"unable to reset the CPU affinity: {strerror(err.errno or 0)}")
+        attributes.forget_affinity(pid, _warn)
         if self.hooks.get("prestart") or self.hooks.get("createRuntime"):
             from pyrunc import hooks
 
@@ -308,25 +299,13 @@ class Launch:
             for kind in ("prestart", "createRuntime"):
                 hooks.run(kind, self.hooks.get(kind) or [], state)
         # Now, not at "ready": once init has another user, CAP_SYS_RESOURCE would be needed.
-        for resource, soft, hard in self.rlimits:
-            result = lib.core_prlimit(pid, resource, soft, hard)
-            if result < 0:
-                text = f"error setting rlimit type {resource}: {strerror(-result)}"
-                raise Error(f"error setting rlimits for ready process: {text}")
+        attributes.rlimits(pid, self.rlimits)
 
     def _ready(self, pid: int) -> None:
         """All is set up: the record says that the container exists."""
         record.complete(self.record, pid, procfs.start_time(pid), _now())
         self.record["external_descriptors"] = procfs.stdio(pid)
         container.write_record(self.root, self.id, self.record)
-
-    def _write_pid_file(self, pid: int) -> None:
-        folder, name = os.path.split(self.pid_file)
-        try:
-            files.replace(self.pid_file, str(pid), exclusive=True)
-        except OSError as err:
-            temp = os.path.join(folder, f".{name}")
-            raise Error.os("open", temp, err) from err
 
     # --- failure ---
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FIELDS = {
     "join": "fd:fd namespace:clone",
     "unshare": "namespaces:clone",
-    "clone": "namespaces:clone *cgroup:fd",
+    "clone": "namespaces:clone *cgroups:fd",
     "enter": "*tasks:fd",
     "sync": "point:sync",
     "keyring": "name permissions:hex",

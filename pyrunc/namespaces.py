@@ -25,8 +25,21 @@ FLAGS = {
     "mount": CLONE_NEWNS,
 }
 
-# The mount namespace last: joining it changes what every path means.
-JOIN_ORDER = ("network", "ipc", "uts", "pid", "cgroup", "mount")
+# Type -> (its name in the record, the file below /proc/PID/ns).
+NAMES = {
+    "user": ("NEWUSER", "user"),
+    "ipc": ("NEWIPC", "ipc"),
+    "uts": ("NEWUTS", "uts"),
+    "network": ("NEWNET", "net"),
+    "pid": ("NEWPID", "pid"),
+    "mount": ("NEWNS", "mnt"),
+    "cgroup": ("NEWCGROUP", "cgroup"),
+    "time": ("NEWTIME", "time"),
+}
+
+# The mount namespace last: joining it changes what every path means.  The cgroup's follows when the
+# process is in its cgroup: from within, the way into another may be closed (cgroup2's nsdelegate).
+JOIN_ORDER = ("network", "ipc", "uts", "pid", "mount")
 
 
 def listed(linux: "Doc") -> "dict[str, str]":
@@ -37,27 +50,33 @@ def listed(linux: "Doc") -> "dict[str, str]":
 def joined(linux: "Doc") -> "list[tuple[str, str]]":
     """(type, path) of the namespaces that exist already, in the order init enters them."""
     own = listed(linux)
-    return [(kind, own[kind]) for kind in JOIN_ORDER if own.get(kind)]
+    return [(kind, own[kind]) for kind in (*JOIN_ORDER, "cgroup") if own.get(kind)]
 
 
 def join(plan: "Plan", linux: "Doc", fds: "dict[Any, int]") -> None:
-    """Enter the namespaces given by path.  fds: ("ns", type) -> index of the open descriptor."""
-    for kind, _ in joined(linux):
-        plan.join(fds["ns", kind], FLAGS[kind], _origin(linux, kind))
+    """Enter the namespaces in fds, ("ns", type) -> index of the descriptor; all but cgroup's."""
+    for kind in JOIN_ORDER:
+        if ("ns", kind) in fds:
+            plan.join(fds["ns", kind], FLAGS[kind], _origin(linux, kind))
 
 
-def clone(plan: "Plan", linux: "Doc", cgroup: "int | None") -> None:
-    """Go on in a child with every new namespace but the cgroup's.  cgroup: to be born in (v2)."""
+def clone(plan: "Plan", linux: "Doc", cgroups: "tuple[int, ...] | list[int]" = ()) -> None:
+    """Go on in a child with every new namespace but the cgroup's.
+
+    cgroups: the cgroup2 directories to be born in, the first one that can be.
+    """
     flags = 0
     for kind, path in listed(linux).items():
         if not path and kind != "cgroup":
             flags |= FLAGS[kind]
-    plan.clone(flags, cgroup, "linux.namespaces")
+    plan.clone(flags, cgroups, "linux.namespaces")
 
 
-def unshare_cgroup(plan: "Plan", linux: "Doc") -> None:
-    """A new cgroup namespace, rooted at the cgroup init is in by now."""
-    if listed(linux).get("cgroup") == "":
+def enter_cgroup(plan: "Plan", linux: "Doc", fds: "dict[Any, int]") -> None:
+    """The cgroup namespace: the one given, or a new one with the cgroup we are in as its root."""
+    if ("ns", "cgroup") in fds:
+        plan.join(fds["ns", "cgroup"], CLONE_NEWCGROUP, _origin(linux, "cgroup"))
+    elif listed(linux).get("cgroup") == "":
         plan.unshare(CLONE_NEWCGROUP, _origin(linux, "cgroup"))
 
 
@@ -68,7 +87,7 @@ def loopback(plan: "Plan", linux: "Doc") -> None:
 
 
 def _origin(linux: "Doc", kind: str) -> str:
-    for i, entry in enumerate(linux["namespaces"]):
+    for i, entry in enumerate(linux.get("namespaces", ())):
         if entry["type"] == kind:
             return f"linux.namespaces[{i}]"
     return "linux.namespaces"

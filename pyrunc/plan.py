@@ -49,9 +49,8 @@ class Plan:
     def unshare(self, kinds: int, origin: str = "") -> None:
         self.add("unshare", kinds, origin=origin)
 
-    def clone(self, kinds: int, cgroup: "int | None" = None, origin: str = "") -> None:
-        born_into = () if cgroup is None else (Fd(cgroup),)
-        self.add("clone", kinds, *born_into, origin=origin)
+    def clone(self, kinds: int, cgroups: "Numbers" = (), origin: str = "") -> None:
+        self.add("clone", kinds, *[Fd(fd) for fd in cgroups], origin=origin)
 
     def enter(self, tasks: "list[int]") -> None:
         self.add("enter", *[Fd(fd) for fd in tasks], origin="linux.cgroupsPath")

@@ -63,11 +63,11 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     # Always, even with no flag: only a child can be in the pid namespace, and the first stage is
     # no child of the container's parent.
     # Into the cgroup before anything else can fork or allocate.
-    namespaces.clone(plan, linux, fds.get("cgroup"))
+    namespaces.clone(plan, linux, fds.get("cgroups", ()))
     if fds.get("tasks"):
         plan.enter(fds["tasks"])
     # The root of a new cgroup namespace is the cgroup one is in: so after the join of the cgroup.
-    namespaces.unshare_cgroup(plan, linux)
+    namespaces.enter_cgroup(plan, linux, fds)
 
     # -- The environment that mounts may depend on (sysfs and /proc/net show the net namespace).
     if not opts.get("no_new_keyring"):

@@ -5,21 +5,12 @@ namespace_paths; `config` uses the names of runc's libcontainer.  What only pyru
 `pyrunc`, the OCI hooks among it, since a bundle may change or vanish after create.
 """
 
+from pyrunc.namespaces import NAMES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# OCI name -> (name in the record, file below /proc/PID/ns)
-NAMESPACES = {
-    "user": ("NEWUSER", "user"),
-    "ipc": ("NEWIPC", "ipc"),
-    "uts": ("NEWUTS", "uts"),
-    "network": ("NEWNET", "net"),
-    "pid": ("NEWPID", "pid"),
-    "mount": ("NEWNS", "mnt"),
-    "cgroup": ("NEWCGROUP", "cgroup"),
-    "time": ("NEWTIME", "time"),
-}
 HOOKS = "prestart createRuntime createContainer startContainer poststart poststop".split()
 
 
@@ -70,9 +61,7 @@ def complete(record: "dict[str, Any]", pid: int, start: int, created: str) -> No
     record["init_process_pid"] = pid
     record["init_process_start"] = start
     record["created"] = created
-    record["namespace_paths"] = {
-        name: f"/proc/{pid}/ns/{file}" for name, file in NAMESPACES.values()
-    }
+    record["namespace_paths"] = {name: f"/proc/{pid}/ns/{file}" for name, file in NAMES.values()}
 
 
 def _config(
@@ -108,7 +97,7 @@ def _config(
         "hostname": spec.get("hostname", ""),
         "domainname": spec.get("domainname", ""),
         "namespaces": [
-            {"type": NAMESPACES[ns["type"]][0], "path": ns.get("path", "")}
+            {"type": NAMES[ns["type"]][0], "path": ns.get("path", "")}
             for ns in linux.get("namespaces") or []
         ],
         "capabilities": {

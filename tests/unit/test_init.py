@@ -1,6 +1,7 @@
 """The static init: it checks a plan completely before it acts, and reports facts on its socket."""
 
 import os
+import socket
 import struct
 
 import pytest
@@ -139,7 +140,40 @@ def test_init_ends_when_its_creator_hangs_up() -> None:
     init.first = 0
     os.close(init.socket)
     init.socket = -1
-    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 1
+    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 255
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_init_cannot_be_looked_into_whoever_it_is() -> None:
+    # CVE-2016-9962: what belongs to the user's own processes belongs to root here.
+    p = Plan()
+    p.clone(0)
+    p.user(1000, 1000, 1)
+    p.sync(lib.SYNC_READY)
+    init = handshake.spawn(p, [])
+    owners = []
+
+    def look(init: handshake.Init, _: int) -> None:
+        with open(f"/proc/{init.pid}/status") as file:
+            assert "Uid:\t1000\t1000" in file.read()
+        owners.append(os.stat(f"/proc/{init.pid}/environ").st_uid)
+        raise Error("seen")
+
+    try:
+        with pytest.raises(Error):
+            handshake.converse(init, look, lambda _: None)
+    finally:
+        handshake.end(init)
+    assert owners == [0]
+
+
+def test_silence_leaves_time_for_something_else() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        init = handshake.Init(Plan(), 0, ours.fileno())
+        with pytest.raises(Error) as caught:
+            handshake.converse(init, lambda *_: None, lambda _: None, theirs.close)
+    assert caught.value.message == "init ended before the container was ready"
 
 
 def test_the_sealed_copy_cannot_be_changed() -> None:

@@ -9,16 +9,17 @@ import pytest
 SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
-PURE = "plan plan_create listing namespaces rootfs mounts process failures record".split()
+PURE = "plan plan_create plan_exec listing namespaces rootfs mounts process".split()
+PURE += "failures record".split()
 HOST = "spec normal host cgroups hooks rdt criu processes".split()
-HOST += ["seccomp", "seccomp_filter", "seccomp_bpf"]
+HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
 HOST += ["relay", "terminal", "descriptors", "notify"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
     **dict.fromkeys("cli help __main__".split(), 4),
     "commands.": 3,
-    "launch": 2.5,
+    **dict.fromkeys("launch enter".split(), 2.5),
     **dict.fromkeys("freezer update events".split(), 2.5),  # verbs' stories about a container
     "console": 2.4,  # the foreground of run and exec: relays for a process that init became
     "container": 2,

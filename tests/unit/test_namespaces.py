@@ -9,8 +9,8 @@ def ops(entries):
     linux = {"namespaces": entries}
     fds = {("ns", kind): i for i, (kind, _) in enumerate(namespaces.joined(linux))}
     namespaces.join(plan, linux, fds)
-    namespaces.clone(plan, linux, None)
-    namespaces.unshare_cgroup(plan, linux)
+    namespaces.clone(plan, linux)
+    namespaces.enter_cgroup(plan, linux, fds)
     namespaces.loopback(plan, linux)
     return [(name, *(getattr(arg, "index", arg) for arg in args)) for name, args, _ in plan.ops]
 
@@ -37,9 +37,15 @@ def test_mount_is_joined_last_whatever_the_config_says():
     assert joins == [
         ("join", 0, namespaces.CLONE_NEWNET),
         ("join", 1, namespaces.CLONE_NEWPID),
-        ("join", 2, namespaces.CLONE_NEWCGROUP),
-        ("join", 3, namespaces.CLONE_NEWNS),
+        ("join", 2, namespaces.CLONE_NEWNS),
+        ("join", 3, namespaces.CLONE_NEWCGROUP),
     ]
+
+
+def test_the_cgroup_namespace_is_joined_from_within_the_cgroup():
+    # cgroup2 mounted with nsdelegate lets nobody in from another namespace.
+    kinds = [op[0] for op in ops([{"type": "cgroup", "path": "/p"}, {"type": "ipc"}])]
+    assert kinds == ["clone", "join"]
 
 
 def test_new_cgroup_namespace_is_not_part_of_the_clone():

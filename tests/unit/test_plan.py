@@ -58,7 +58,7 @@ def make(spec, facts=None, **opts):
         fds["ns", kind] = len(fds)
     facts = {**FACTS, **(facts or {})}
     if facts["cgroup_mode"] == "v2":
-        fds["cgroup"] = len(fds)
+        fds["cgroups"] = [len(fds)]
     else:
         fds["tasks"] = [len(fds) + number for number in range(len(facts["cgroup_paths"]))]
     if spec["process"].get("terminal"):

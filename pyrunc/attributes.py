@@ -1,0 +1,53 @@
+"""What only the host can set on a container's process, or note of it (host).
+
+May touch: the process (OOM score, CPU affinity, resource limits), and its pid file.
+"""
+
+import os
+
+from pyrunc import files
+from pyrunc._core import lib
+from pyrunc.errors import Error, strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MAX_CPUS = 1024
+
+
+def oom_score(pid: int, score: "int | None") -> None:
+    """process.oomScoreAdj.  None: the process keeps ours."""
+    if score is None:
+        return
+    try:
+        files.write(f"/proc/{pid}/oom_score_adj", str(score))
+    except OSError as err:
+        text = f"failed to update /proc/self/oom_score_adj: {strerror(err.errno or 0)}"
+        raise Error(text) from err
+
+
+def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
+    """Allow the CPUs that the cpuset allows, whatever our caller was pinned to."""
+    try:
+        os.sched_setaffinity(pid, range(MAX_CPUS))
+    except OSError as err:
+        warn(f"unable to reset the CPU affinity: {strerror(err.errno or 0)}")
+
+
+def rlimits(pid: int, limits: "Iterable[tuple[int, int, int]]") -> None:
+    """(resource, soft, hard) each, as process.rlimits() gives them."""
+    for resource, soft, hard in limits:
+        result = lib.core_prlimit(pid, resource, soft, hard)
+        if result < 0:
+            text = f"error setting rlimit type {resource}: {strerror(-result)}"
+            raise Error(f"error setting rlimits for ready process: {text}")
+
+
+def pid_file(path: str, pid: int) -> None:
+    """The bare number, in a file that is whole when it appears."""
+    try:
+        files.replace(path, str(pid), exclusive=True)
+    except OSError as err:
+        folder, name = os.path.split(path)
+        raise Error.os("open", os.path.join(folder, f".{name}"), err) from err
