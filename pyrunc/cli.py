@@ -268,7 +268,7 @@ def flags(
         table[row.name] = row
         if row.short:
             table[row.short] = row
-        opts[row.key] = [] if row.kind == "list" else row.default
+        opts[row.key] = [] if row.kind in ("list", "ints") else row.default
     given: "set[str]" = set()
     opts["given"] = given
     positionals: "list[str]" = []
@@ -310,15 +310,15 @@ def _store(opts: "dict[str, Any]", row: Option, name: str, text: str, verb: "str
         if value is None:
             shown = log.quote(text)
             raise UsageError(f"invalid boolean value {shown} for -{name}: parse error", verb)
-    elif row.kind in ("int", "duration"):
+    elif row.kind in ("int", "ints", "duration"):
         try:
-            value = parse_int(text) if row.kind == "int" else parse_duration(text)
+            value = parse_duration(text) if row.kind == "duration" else parse_int(text)
         except ValueError as err:
             raise UsageError(
                 f"invalid value {log.quote(text)} for flag -{name}: {err}", verb
             ) from err
-    elif row.kind == "list":
-        value = [*opts[row.key], text]
+    if row.kind in ("list", "ints"):
+        value = [*opts[row.key], value]
     opts[row.key] = value
 
 

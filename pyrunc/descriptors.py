@@ -20,16 +20,22 @@ ENOENT = 2
 def pass_on(process: "dict[str, Any]", preserve: int) -> int:
     """How many descriptors from 3 on the container keeps; its environment tells about systemd's."""
     listening = _listening()
-    for index in range(listening + max(preserve, 0)):
-        if not _is_callers(FIRST + index):
-            if index < listening:
-                raise Error(f"LISTEN_FDS={listening}, but descriptor {FIRST + index} is not open")
-            which = f"{index - listening} (of {preserve})"
-            raise Error(f"unable to stat preserved-fd {which}: {strerror(ENOENT)}")
+    for fd in range(FIRST, FIRST + listening):
+        if not _is_callers(fd):
+            raise Error(f"LISTEN_FDS={listening}, but descriptor {fd} is not open")
     if listening:
         told = [f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
         process["env"] = [*(process.get("env") or []), *told]
-    return listening + max(preserve, 0)
+    return listening + preserved(preserve, FIRST + listening)
+
+
+def preserved(number: int, first: int = FIRST) -> int:
+    """--preserve-fds, once it is certain that the caller has so many from `first` on."""
+    for index in range(number):
+        if not _is_callers(first + index):
+            why = strerror(ENOENT)
+            raise Error(f"unable to stat preserved-fd {index} (of {number}): {why}")
+    return max(number, 0)
 
 
 def _listening() -> int:

@@ -132,7 +132,7 @@ def _option(row: Option) -> click.Option:
     return click.Option(
         names,
         type=kind,
-        multiple=row.kind == "list",
+        multiple=row.kind in ("list", "ints"),
         metavar=row.metavar or "VALUE",
         hidden=row.hidden,
         help=row.help,

@@ -5,21 +5,29 @@ import os
 DEAD = "ZX"  # zombie and dead: not a process any more, whatever /proc still shows
 
 
+PF_EXITING = 4  # linux/sched.h: it runs no program any more, though it may not be dead yet
+
+
 def stat(pid: int) -> "tuple[str, int] | None":
     """(state letter, start time in clock ticks) of a process; None if there is none."""
+    fields = _fields(pid)
+    return (fields[0].decode(), int(fields[19])) if fields else None
+
+
+def _fields(pid: int) -> "list[bytes]":
+    """/proc/PID/stat from its third field on; none if there is no such process."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return []
     try:
         data = os.read(fd, 4096)
     except OSError:  # ESRCH: it was reaped after the open
-        return None
+        return []
     finally:
         os.close(fd)
     # The command name, field 2, may hold anything, parentheses and newlines included.
-    fields = data[data.rindex(b")") + 2 :].split()
-    return fields[0].decode(), int(fields[19])
+    return data[data.rindex(b")") + 2 :].split()
 
 
 def start_time(pid: int) -> int:
@@ -34,6 +42,17 @@ def alive(pid: int, start: int) -> bool:
         return False
     found = stat(pid)
     return found is not None and found[1] == start and found[0] not in DEAD
+
+
+def ending(pid: int, start: int) -> bool:
+    """Is this very process dead, or about to be: has it been killed, or called exit?"""
+    fields = _fields(pid)
+    return (
+        not fields
+        or int(fields[19]) != start
+        or fields[0].decode() in DEAD
+        or int(fields[6]) & PF_EXITING != 0
+    )
 
 
 def state_letter(pid: int) -> str:

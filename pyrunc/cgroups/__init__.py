@@ -2,6 +2,7 @@
 
     hierarchies.py  which there are, and the container's path in each
     place.py        make them, put a process into them
+    exec.py         which of them another process of the container enters
     limits.py       linux.resources; limits_v1.py, limits_v2.py, devices.py write the files
     stats.py        what is used; stats_v1.py, stats_v2.py; notices.py want of memory, and the end
     fs.py           an existing container's: look, freeze, kill, remove

@@ -45,11 +45,30 @@ def paths(cgroups_path: str, id: str, systemd: bool = False) -> "dict[str, str]"
     for hierarchy in hierarchies():
         base = hierarchy["mount"]
         if not inner.startswith("/"):
-            base = _own_directory(base, hierarchy["root"], hierarchy["path"])
+            base = _directory(base, hierarchy["root"], hierarchy["path"])
         for name in hierarchy["subsystems"]:
             found[name] = below(base, inner)
     if "devices" not in found:
         raise Error("mountpoint for devices not found")
+    return _ordered(found)
+
+
+def of_process(pid: int) -> "dict[str, str]":
+    """The cgroups a process is in now, in the order to join."""
+    where = dict(memberships(os.fsdecode(files.read(f"/proc/{pid}/cgroup"))))
+    if mode() == "v2":
+        return {"": below(ROOT, where.get("", "/"))}
+    found: "dict[str, str]" = {}
+    for hierarchy in hierarchies():
+        names = hierarchy["subsystems"]
+        path = where.get(",".join(names))
+        if path is not None:
+            directory = _directory(hierarchy["mount"], hierarchy["root"], path)
+            found |= dict.fromkeys(names, directory)
+    return _ordered(found)
+
+
+def _ordered(found: "dict[str, str]") -> "dict[str, str]":
     order = [*CONTROLLERS, *(name for name in found if name and name not in CONTROLLERS), ""]
     return {name: found[name] for name in order if name in found}
 
@@ -155,8 +174,8 @@ def _device(path: str) -> "int | None":
         return None
 
 
-def _own_directory(mount: str, root: str, path: str) -> str:
-    """The directory of our own cgroup `path`."""
+def _directory(mount: str, root: str, path: str) -> str:
+    """The directory of the cgroup that /proc/PID/cgroup calls `path`."""
     if path == "/":
         return mount
     if not root:

@@ -21,7 +21,7 @@ class Option:
     global flag has that one):
       bool      False, or True; takes no separate value        str   text
       int       a Go integer literal                           list  every text given, in order
-      duration  seconds as a float, from `1m30s` and the like
+      duration  seconds as a float, from `1m30s` and the like  ints  every integer given, in order
     """
 
     __slots__ = ("default", "help", "hidden", "key", "kind", "metavar", "name", "short")
@@ -88,6 +88,7 @@ VERBS = {
         "events",
         "display container events such as OOM notifications and resource usage statistics",
     ),
+    "exec": ("exec", "execute new process inside the container"),
     "features": ("features", "show the enabled features"),
     "kill": ("kill", "send a signal (default: SIGTERM) to the container's init process"),
     "list": ("list", "list the containers started with the given root"),

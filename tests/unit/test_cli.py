@@ -80,6 +80,45 @@ CORPUS = [
     ("kill CID KILL", {"all": False, "args": ["CID", "KILL"]}),
     ("kill CID 15", {"args": ["CID", "15"]}),
     ("kill NAME", {"args": ["NAME"]}),
+    (
+        "--root /run/containerd/runc/k8s.io --log /tmp/log.json --log-format json"
+        " exec --process /tmp/runc-process123 --console-socket /s --detach --pid-file /b/E.pid CID",
+        {
+            "verb": "exec",
+            "process": "/tmp/runc-process123",
+            "console_socket": "/s",
+            "detach": True,
+            "pid_file": "/b/E.pid",
+            "args": ["CID"],
+        },
+    ),
+    (
+        "exec --pid-file /p --process /f --detach --tty --preserve-fds 2 --console-socket /s CID",
+        {"tty": True, "preserve_fds": 2, "process": "/f", "args": ["CID"]},
+    ),
+    (
+        "--systemd-cgroup --root=/run/pyrunc exec --process /f CID",
+        {"process": "/f", "detach": False, "pid_file": "", "tty": False},
+    ),
+    (
+        "exec -d --console-socket=/s --tty --pid-file=/p CID CMD -d --tty -- x",
+        {"detach": True, "args": ["CID", "CMD", "-d", "--tty", "--", "x"]},
+    ),
+    (
+        "exec -e A=1,2 --env B=2 -u 1:2 -g 3 --additional-gids 0x4 -c CAP_KILL --cap CAP_CHOWN"
+        " --cgroup cpu:a --cgroup memory:b --cwd /d --ignore-paused --no-new-privs CID sh",
+        {
+            "env": ["A=1,2", "B=2"],
+            "user": "1:2",
+            "additional_gids": [3, 4],
+            "cap": ["CAP_KILL", "CAP_CHOWN"],
+            "cgroup": ["cpu:a", "memory:b"],
+            "cwd": "/d",
+            "ignore_paused": True,
+            "no_new_privs": True,
+            "args": ["CID", "sh"],
+        },
+    ),
     ("delete CID", {"verb": "delete", "force": False, "args": ["CID"]}),
     ("delete --force CID", {"force": True, "args": ["CID"]}),
     (

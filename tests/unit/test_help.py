@@ -47,7 +47,7 @@ def test_every_row_is_in_both_views(verb):
     page = help.text("pyrunc", verb, ["version"])
     for row in (*rows, HELP):
         opts = {}
-        value = {"bool": [], "int": ["1"], "duration": ["1s"]}.get(row.kind, ["v"])
+        value = {"bool": [], "int": ["1"], "ints": ["1"], "duration": ["1s"]}.get(row.kind, ["v"])
         for name, dashed in ((row.name, f"--{row.name}"), (row.short, f"-{row.short}")):
             if name:
                 assert cli.flags([dashed, *value], rows, opts) == []
@@ -68,7 +68,7 @@ def test_the_rows_are_well_formed(verb):
     assert not keys & {row.key for row in GLOBALS}, "a verb's flag would overwrite a global one"
     assert not keys & {"args", "failure", "given", "program", "root_given"}
     for row in command.options:
-        assert row.kind in ("bool", "str", "int", "list", "duration")
+        assert row.kind in ("bool", "str", "int", "ints", "list", "duration")
         assert row.hidden or row.help
         assert row.kind == "bool" or row.metavar
 

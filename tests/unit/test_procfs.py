@@ -68,3 +68,18 @@ def test_pidfd_is_of_that_very_process(child):
 
 def test_exe(child):
     assert procfs.exe(child) == os.path.realpath("/bin/sleep")
+
+
+def test_a_process_is_ending_once_it_is_a_zombie_or_another():
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    start = procfs.start_time(pid)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert procfs.ending(pid, start)
+    os.waitpid(pid, 0)
+    assert procfs.ending(pid, start)
+
+
+def test_a_process_that_runs_is_not_ending(child):
+    start = procfs.start_time(child)
+    assert not procfs.ending(child, start)
+    assert procfs.ending(child, start + 1)

@@ -1,0 +1,257 @@
+"""Another process in a container that exists: Entry.look() and start() are `exec`.
+
+May touch everything the layers below may: this module joins the pure plan with the host.
+
+Descriptors of the container are opened in the /proc directory of one process, its init, and that
+was the right process before the first and after the last.  The shared lock keeps `delete` away
+until the process is in the container's cgroup, where `delete` finds it.
+"""
+
+import os
+
+from pyrunc import attributes, container, handshake, host, plan_exec, process, procfs, spec
+from pyrunc._core import lib
+from pyrunc.cgroups import exec as joining
+from pyrunc.cgroups import fs
+from pyrunc.errors import Error, strerror
+from pyrunc.mounts import IN_INIT
+from pyrunc.namespaces import FLAGS, NAMES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Doc = dict[str, Any]
+
+START_FAILED = "unable to start container process: "
+STOPPED = "cannot exec in a stopped container"
+
+
+class Entry:
+    """One process on its way into a container.
+
+    given: the process object, complete.  stdio: what it gets as descriptors 0 to 2; -1 keeps ours.
+    console: where init sends the master of its terminal to; -1 for the caller's socket, or none.
+    """
+
+    __slots__ = (
+        "config",
+        "console",
+        "given",
+        "id",
+        "init",
+        "lock",
+        "opts",
+        "passed",
+        "pid",
+        "pid_file",
+        "record",
+        "root",
+        "stdio",
+    )
+
+    def __init__(self, opts: "Doc") -> None:
+        self.opts = opts
+        self.root: str = opts["root"]
+        self.id: str = opts["args"][0]
+        self.lock = -1
+        self.init: "handshake.Init | None" = None
+        self.stdio = (-1, -1, -1)
+        self.console = -1
+        self.passed = 0
+        # Relative to where the caller stands, which is not the bundle.
+        self.pid_file = _absolute(opts["pid_file"]) if opts["pid_file"] else ""
+
+    # --- the story ---
+
+    def look(self) -> None:
+        """What there is: the container, in a state that takes another process, and the process."""
+        self.lock = container.lock(self.root, self.id, shared=True)
+        self.record = container.load(self.root, self.id)
+        self.config: "Doc" = self.record["config"]
+        self.pid: int = self.record["init_process_pid"]
+        now = container.status(self.root, self.record)
+        if now == "paused":
+            if not self.opts["ignore_paused"]:
+                text = "cannot exec in a paused container (use --ignore-paused to override)"
+                raise Error(text)
+            self._unlock_paused()
+            now = container.unpaused_status(self.root, self.record)
+        if now == "stopped":
+            raise Error(STOPPED)
+        self.given = self._process()
+        if self.given.get("terminal") or self.opts["console_socket"]:
+            from pyrunc import console
+
+            terminal = bool(self.given.get("terminal"))
+            console.check(terminal, self.opts["detach"], self.opts["console_socket"])
+        if self.opts["preserve_fds"]:
+            from pyrunc import descriptors
+
+            self.passed = descriptors.preserved(self.opts["preserve_fds"])
+
+    def start(self) -> None:
+        """Bring the process in, up to the point where it executes its program, or leave none."""
+        try:
+            try:
+                self._start()
+            except Error as err:
+                raise self._explain(err) from err
+            if self.pid_file and self.init:
+                attributes.pid_file(self.pid_file, self.init.pid)
+        except BaseException:
+            self.abandon()
+            raise
+        finally:
+            self.unlock()
+
+    def _start(self) -> None:
+        facts = host.facts(*plan_exec.facts_for(self.given))
+        spec.check_labels(self.given, facts)
+        rlimits = process.rlimits(self.given)
+
+        def on_sync(init: handshake.Init, point: int) -> None:
+            if point == lib.SYNC_JOINED:
+                attributes.oom_score(init.pid, self.given.get("oomScoreAdj"))
+                attributes.forget_affinity(init.pid, _warn)
+                # Not later: once init has another user, CAP_SYS_RESOURCE would be needed.
+                attributes.rlimits(init.pid, rlimits)
+
+        self.init = self._spawn(facts)
+        handshake.converse(self.init, on_sync, _warn, self._unlock_paused)
+
+    def abandon(self) -> None:
+        """End a process that cannot be had as it was asked for."""
+        if self.init:
+            handshake.end(self.init)
+
+    def close(self) -> None:
+        """The process is on its own: let go of it, and of the lock."""
+        self.unlock()
+        if self.init:
+            handshake.close(self.init)
+
+    # --- what runs ---
+
+    def _process(self) -> "Doc":
+        """The process object of the file, or the bundle's with the flags of the command line."""
+        if self.opts["process"]:
+            given = spec.load_process(self.opts["process"])
+            return plan_exec.inherited(given, self.config)
+        given = plan_exec.with_options(self._template(), self.opts)
+        spec.check_process(given)
+        return plan_exec.inherited(given, self.config, self.opts["cap"])
+
+    def _template(self) -> "Doc":
+        """The process object of the bundle as it is now."""
+        bundle, _ = container.labels(self.record)
+        if not bundle:
+            raise Error("bundle not found in labels")
+        try:
+            os.chdir(bundle)
+        except OSError as err:
+            raise Error.os("chdir", bundle, err) from err
+        template: "Doc" = spec.load()["process"]
+        return template
+
+    # --- the way in ---
+
+    def _spawn(self, facts: "Doc") -> handshake.Init:
+        """Start init with the plan; fds are the descriptors that the plan's 'f' arguments index."""
+        fds: "list[int]" = []
+        index: "dict[Any, Any]" = {}
+        try:
+            self._open_namespaces(index, fds)
+            wanted = joining.parse(self.opts["cgroup"])
+            tasks, unified = joining.open_entries(self.record["cgroup_paths"], wanted, self.pid)
+            index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
+            fds += tasks
+            index["cgroups"] = list(range(len(fds), len(fds) + len(unified)))
+            fds += unified
+            self._check_alive()
+            if self.given.get("terminal") or self.opts["pidfd_socket"]:
+                from pyrunc import console
+
+                for kind, fd in console.sockets(self.opts, self.console).items():
+                    index[kind] = len(fds)
+                    fds.append(fd)
+            filtered = None
+            if self.config.get("seccomp"):
+                from pyrunc import seccomp
+
+                filtered = seccomp.load(self.config["seccomp"])
+            opts = {"id": self.id, "fds": index, "seccomp": filtered}
+            plan = plan_exec.for_exec(self.given, self.config, facts, opts)
+            for text in plan.warnings:
+                _warn(text)
+            return handshake.spawn(plan, fds, self.stdio, handshake.BASE + self.passed)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _open_namespaces(self, index: "dict[Any, Any]", fds: "list[int]") -> None:
+        """Those that the container does not share with us."""
+        path = f"/proc/{self.pid}"
+        try:
+            # It goes on naming this process when the number has become another's.
+            folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            raise Error(STOPPED) from None
+        try:
+            self._check_alive()
+            listed = {space["type"] for space in self.config.get("namespaces") or []}
+            for kind, (name, file) in NAMES.items():
+                if name in listed:
+                    if kind not in FLAGS:  # never go on outside of it
+                        raise Error(f"{kind} namespace is not supported yet")
+                    index["ns", kind] = len(fds)
+                    fds.append(os.open(f"ns/{file}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder))
+        except OSError as err:
+            self._check_alive()
+            raise Error.os("open", f"{path}/{err.filename}", err) from err
+        finally:
+            os.close(folder)
+
+    def _check_alive(self) -> None:
+        if not procfs.alive(self.pid, self.record["init_process_start"]):
+            raise Error(STOPPED)
+
+    # --- what may go wrong ---
+
+    def _explain(self, err: Error) -> Error:
+        """The Error to show: a container that has ended meanwhile is the cause of any other."""
+        # One with a pid namespace takes everybody in it along, before it is quite dead itself.
+        if procfs.ending(self.pid, self.record["init_process_start"]):
+            return Error(STOPPED)
+        text = err.message.removeprefix(IN_INIT).removeprefix(START_FAILED)
+        if self.init:
+            lead = "unable to apply cgroup configuration: "
+            if text.startswith(lead):
+                text = f"error adding pid {self.init.pid} to cgroups: {text.removeprefix(lead)}"
+            if fs.oom_killed(self.record["cgroup_paths"]):
+                text += " (possibly OOM-killed)"
+        return Error(START_FAILED + text)
+
+    def _unlock_paused(self) -> None:
+        """In a paused container init sleeps: the `resume` it waits for must not wait for us."""
+        if self.lock >= 0 and fs.frozen(self.record["cgroup_paths"]):
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Let others change the container again."""
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError as err:  # a deleted working directory
+        raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
+
+
+def _warn(text: str) -> None:
+    from pyrunc import log
+
+    log.warning(text)

@@ -1,0 +1,184 @@
+"""exec: what the new process is, and the plan that brings it into its container.  Pure.
+
+with_options()   the flags of the command line, put over a process object
+inherited()      what the process takes from its container where it says nothing itself
+for_exec()       the recipe
+"""
+
+from pyrunc import namespaces, process
+from pyrunc._core import lib
+from pyrunc.errors import Error
+from pyrunc.log import quote
+from pyrunc.mounts import clean
+from pyrunc.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Doc = dict[str, Any]
+
+ID_MAX = 0xFFFFFFFF
+
+
+# --- the process object ---
+
+
+def with_options(template: "Doc", opts: "Doc") -> "Doc":
+    """The process of the bundle's config.json as the command line changes it."""
+    changed = dict(template)
+    changed["args"] = opts["args"][1:]
+    if not changed["args"]:
+        raise Error("exec args cannot be empty")
+    for option, key in (
+        ("cwd", "cwd"),
+        ("apparmor", "apparmorProfile"),
+        ("process_label", "selinuxLabel"),
+    ):
+        if opts[option]:
+            changed[key] = opts[option]
+    if opts["env"]:
+        changed["env"] = [*template.get("env", ()), *opts["env"]]
+    # Always: a container with a terminal does not mean that its execs want one.
+    changed["terminal"] = opts["tty"]
+    if "no-new-privs" in opts["given"]:
+        changed["noNewPrivileges"] = opts["no_new_privs"]
+    changed["user"] = _user(template.get("user", {}), opts)
+    return changed
+
+
+def _user(user: "Doc", opts: "Doc") -> "Doc":
+    """--user UID[:GID] and --additional-gids.  Numbers only (CVE-2016-3697)."""
+    user = dict(user)
+    if opts["user"]:
+        uid, colon, gid = opts["user"].partition(":")
+        if colon:
+            user["gid"] = _number(gid, "gid")
+        user["uid"] = _number(uid, "uid")
+    for gid in opts["additional_gids"]:
+        if gid < 0:
+            raise Error(f"additional-gids must be a positive number {gid}")
+    if opts["additional_gids"]:
+        user["additionalGids"] = [*user.get("additionalGids", ()), *opts["additional_gids"]]
+    return user
+
+
+def _number(text: str, kind: str) -> int:
+    """An id in decimal, or the Error in Go's words."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits.isascii() or not digits.isdigit():
+        raise Error(f"bad {kind}: strconv.Atoi: parsing {quote(text)}: invalid syntax")
+    number = int(text)
+    if not 0 <= number <= ID_MAX:
+        raise Error(f"bad {kind}: strconv.Atoi: parsing {quote(text)}: value out of range")
+    return number
+
+
+def inherited(given: "Doc", config: "Doc", caps: "list[str] | tuple[str, ...]" = ()) -> "Doc":
+    """The process object, completed from the container's record.  caps: --cap, to be added."""
+    whole = dict(given)
+    if whole.get("capabilities") is None and config.get("capabilities") is not None:
+        stored = config["capabilities"]
+        whole["capabilities"] = {kind.lower(): names for kind, names in stored.items()}
+    if caps and whole.get("capabilities") is not None:
+        whole["capabilities"] = _with_caps(whole["capabilities"], caps)
+    if not whole.get("rlimits"):
+        whole["rlimits"] = config.get("rlimits") or []
+    user = dict(whole.get("user", {}))
+    user.pop("umask", None)
+    if config.get("umask") is not None:
+        user["umask"] = config["umask"]
+    whole["user"] = user
+    return whole
+
+
+def _with_caps(sets: "Doc", caps: "list[str] | tuple[str, ...]") -> "Doc":
+    """--cap never makes anything inheritable (CVE-2022-29162), so it is ambient only where the
+    container had it inheritable: the kernel would refuse any other."""
+    grown = {kind: list(names) for kind, names in sets.items()}
+    for kind in ("bounding", "effective", "permitted"):
+        grown[kind] = [*grown.get(kind, ()), *caps]
+    inheritable = grown.get("inheritable", ())
+    grown["ambient"] = [*grown.get("ambient", ()), *(cap for cap in caps if cap in inheritable)]
+    return grown
+
+
+def facts_for(given: "Doc") -> "list[str]":
+    """The facts of host.py that for_exec() will look at."""
+    names = []
+    if given.get("capabilities") is not None:
+        names.append("last_cap")
+    if given.get("selinuxLabel") or given.get("apparmorProfile"):
+        names += ["selinux", "apparmor"]
+    return names
+
+
+# --- the plan ---
+
+
+def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
+    """The plan for the process `given` (see inherited()) in the container with this record.
+
+    config: the record's.  facts: those of facts_for().  opts: id; fds: ("ns", type) -> index of the
+    descriptor passed, the others as for_create() has them; seccomp: (program, flags) or None.
+    """
+    plan = Plan()
+    fds = opts["fds"]
+
+    # -- The first stage: a process of the host's, which the container cannot see.
+    namespaces.join(plan, {}, fds)
+    # The container's own cgroup, or where its init has gone since.
+    plan.clone(0, fds.get("cgroups", ()), origin="--cgroup")
+    if fds.get("tasks"):
+        plan.enter(fds["tasks"])
+    # In the cgroup, before the first thing it could be charged for.
+    plan.sync(lib.SYNC_JOINED)
+    namespaces.enter_cgroup(plan, {}, fds)
+
+    # -- In the container.  From here every path is the container's.
+    has_mounts = ("ns", "mount") in fds
+    plan.root("/" if has_mounts else config["rootfs"], 0)
+    if not has_mounts:
+        plan.chroot()
+    if not config.get("no_new_keyring"):
+        # The container's, found by its name; who may search it was settled by create.
+        process.keyring(plan, given, opts["id"], 0)
+    # From the container's devpts; /dev/console is the terminal of its first process.
+    if "console" in fds:
+        process.console(plan, given, fds["console"], False)
+    if "pidfd" in fds:
+        plan.pidfd(fds["pidfd"], "setns")
+    nnp = bool(given.get("noNewPrivileges"))
+    if nnp:
+        plan.nnp()
+    process.umask(plan, given)
+
+    # -- Giving up rights, from here on one-way.
+    process.selinux(plan, given)
+    # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
+    if not nnp and opts.get("seccomp"):
+        plan.seccomp(*opts["seccomp"])
+    # As for_create() does it, see there.
+    cwd = clean(given["cwd"])
+    plan.chdir(cwd, 1)
+    masks = process.capabilities(plan, given, facts.get("last_cap", 0))
+    if masks:
+        plan.bounding(masks[0])
+    env, needs_home = process.environment(given.get("env"))
+    identity = given.get("user", {})
+    if needs_home:
+        plan.home(identity.get("uid", 0))
+    process.user(plan, identity, facts)
+    plan.chdir(cwd, 0)
+    if masks:
+        plan.caps(*masks[1:])
+    process.apparmor(plan, given)
+    process.lookup(plan, given["args"], env)
+
+    # -- Nothing of the host's is held any more.
+    plan.sync(lib.SYNC_READY)
+    # As late as can be, so that the profile need not allow what the steps above call.
+    if nnp and opts.get("seccomp"):
+        plan.seccomp(*opts["seccomp"])
+    plan.exec(int(needs_home), given["args"], env)
+    return plan
