@@ -226,7 +226,9 @@ int op_hook(const struct args *a, struct failure *f)
 	end = read_tail(err, end);
 	f->text = hook_output;
 	f->text_len = (u32)(end - hook_output);
-	return fail_value(f, 0, late ? STEP_HOOK_TIMEOUT : STEP_HOOK_EXIT, (u64)(u32)status);
+	if (late)
+		return fail_value(f, 0, STEP_HOOK_TIMEOUT, a->v[4].u);
+	return fail_value(f, 0, STEP_HOOK_EXIT, (u64)(u32)status);
 }
 
 /* ---- failures ---- */
@@ -281,11 +283,31 @@ static char *put(char *to, const char *text)
 	return put_text(to, text, (u32)strlen(text));
 }
 
+static char *put_hook_end(char *at, const struct failure *f)
+{
+	const u32 status = (u32)f->value;
+	u32 split = 0;
+
+	if (f->step == STEP_HOOK_TIMEOUT) {
+		at = put_u64(put(at, "hook ran past specified timeout of "), f->value / 1000);
+		at = put_u64(put(at, "."), f->value % 1000 / 100);
+		return put(at, "s");
+	}
+	if ((status & 127) == SIGKILL)
+		at = put(at, "signal: killed");
+	else if (status & 127)
+		at = put_u64(put(at, "signal: "), status & 127);
+	else
+		at = put_u64(put(at, "exit status "), status >> 8 & 255);
+	while (split < f->text_len && f->text[split])
+		split++;
+	at = put_text(put(at, ", stdout: "), f->text, split);
+	return put_text(put(at, ", stderr: "), f->text + split + 1, f->text_len - split - 1);
+}
+
 /* After the no-return line: `exec /x: exec format error`, or which hook failed and how. */
 static void say_failure(const struct failure *f, const char *label)
 {
-	const int status = (int)f->value;
-	u32 split = 0;
 	char *at = line;
 
 	if (f->step == STEP_HOOK_EXIT || f->step == STEP_HOOK_TIMEOUT ||
@@ -294,19 +316,12 @@ static void say_failure(const struct failure *f, const char *label)
 		at = put(at, label);
 		at = put(at, ": ");
 	}
-	if (f->step == STEP_HOOK_TIMEOUT) {
-		at = put(at, "hook ran past its timeout");
-	} else if (f->step == STEP_HOOK_EXIT) {
-		at = put(at, status & 127 ? "signal " : "exit status ");
-		at = put_u64(at, (u64)(status & 127 ? status & 127 : status >> 8 & 255));
-		while (split < f->text_len && f->text[split])
-			split++;
-		at = put(at, ", stdout: ");
-		at = put_text(at, f->text, split);
-		at = put(at, ", stderr: ");
-		at = put_text(at, f->text + split + 1, f->text_len - split - 1);
+	if (f->step == STEP_HOOK_EXIT || f->step == STEP_HOOK_TIMEOUT) {
+		at = put_hook_end(at, f);
 	} else {
-		at = put(at, f->step == STEP_SECCOMP ? "seccomp" : "exec ");
+		at = put(at, f->step == STEP_SECCOMP      ? "seccomp"
+			     : f->step == STEP_HOOK_START ? "fork/exec "
+							  : "exec ");
 		if (f->text)
 			at = put(at, f->text);
 		at = put(at, ": ");

@@ -139,7 +139,7 @@ enum plan_step {
 	STEP_ORPHAN,		/* pyrunc died */
 	STEP_HOOK_START,	/* the hook could not be executed: err */
 	STEP_HOOK_EXIT,		/* value: wait status; text: stdout NUL stderr */
-	STEP_HOOK_TIMEOUT,	/* text as above */
+	STEP_HOOK_TIMEOUT,	/* value: the timeout in milliseconds; text as above */
 	STEP_AWAIT, STEP_EXEC,
 	STEP_LAST,
 };

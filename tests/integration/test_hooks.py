@@ -165,6 +165,24 @@ def test_failing_start_container_hook_ends_the_container(pyrunc, bundle):
     assert not os.path.exists(f"{bundle.rootfs}/tmp/mark")
 
 
+@pytest.mark.parametrize(
+    ("script", "timeout", "text"),
+    [
+        ("kill -9 $$", 9, "signal: killed, stdout: , stderr:"),
+        ("kill -15 $$", 9, "signal: 15, stdout: , stderr:"),
+        ("exec sleep 100", 1, "hook ran past specified timeout of 1.0s"),
+        (None, 9, "fork/exec /hook: no such file or directory"),
+    ],
+)
+def test_how_a_start_container_hook_fails(pyrunc, bundle, script, timeout, text):
+    if script:
+        bundle.write("hook", f"#!/bin/sh\n{script}\n", 0o755)
+    bundle.config["hooks"] = {"startContainer": [{"path": "/hook", "timeout": timeout}]}
+    name = pyrunc.create(bundle.args("true"))
+    message = pyrunc("start", name, code=1).message
+    assert message == f"error running startContainer hook #0: {text}"
+
+
 def test_failing_poststart_hook_kills_the_container(pyrunc, bundle, hooks):
     hooks.add("poststart", "exit 1")
     hooks.mark("poststop")
