@@ -74,7 +74,7 @@ def write(directory: str, name: str, value: "str | int", ignore: "tuple[int, ...
     except OSError as err:
         if err.errno in ignore:
             return err.errno or 0
-        data = str(value) if isinstance(value, int) else log.quote(value)
+        data = log.quote(str(value))
         raise Error(f"failed to write {data}: write {path}: {strerror(err.errno or 0)}") from err
     finally:
         os.close(fd)

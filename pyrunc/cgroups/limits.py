@@ -22,8 +22,9 @@ def validate(resources: "dict[str, Any]", mode: str) -> "list[str]":
     """Refuse what cannot be converted. Returns warnings about what is ignored."""
     memory = resources.get("memory") or {}
     ignored = []
+    warnings = []
     if memory.get("kernel") or memory.get("kernelTCP"):
-        ignored.append("memory.kernel")
+        warnings.append("Kernel memory settings are ignored and will be removed")
     if mode != "v2":
         if resources.get("unified"):
             raise Error("invalid configuration: cannot use unified on cgroup v1")
@@ -38,7 +39,7 @@ def validate(resources: "dict[str, Any]", mode: str) -> "list[str]":
         network = resources.get("network") or {}
         if network.get("classID") or network.get("priorities"):
             ignored.append("network")
-    return [f"linux.resources.{name} is ignored" for name in ignored]
+    return warnings + [f"linux.resources.{name} is ignored" for name in ignored]
 
 
 def apply(

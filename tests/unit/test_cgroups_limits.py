@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pyrunc import cgroups
-from pyrunc.cgroups import limits, limits_v1, limits_v2, place
+from pyrunc.cgroups import fs, limits, limits_v1, limits_v2, place
 from pyrunc.errors import Error
 
 CONTROLLERS = "cpuset devices memory cpu pids blkio hugetlb net_cls net_prio rdma".split()
@@ -126,14 +126,20 @@ def test_unified_keys_are_file_names():
     assert refused(limits.validate, {"unified": {"../x": "1"}}, "v2") == text
 
 
+def test_a_refused_value_is_quoted_whatever_its_type():
+    text = 'failed to write "5": write /dev/full: no space left on device'
+    assert refused(fs.write, "/dev", "full", 5) == refused(fs.write, "/dev", "full", "5") == text
+
+
 def test_what_is_ignored_is_told():
     resources = {
         "memory": {"kernel": 1, "swappiness": 1, "disableOOMKiller": True},
         "network": {"classID": 1},
     }
-    assert limits.validate(resources, "v1") == ["linux.resources.memory.kernel is ignored"]
+    kernel = "Kernel memory settings are ignored and will be removed"
+    assert limits.validate(resources, "v1") == [kernel]
     assert limits.validate(resources, "v2") == [
-        "linux.resources.memory.kernel is ignored",
+        kernel,
         "linux.resources.memory.swappiness is ignored",
         "linux.resources.memory.disableOOMKiller is ignored",
         "linux.resources.network is ignored",
