@@ -2,6 +2,8 @@
 
 import os
 
+from pyrunc.errors import Error
+
 DEAD = "ZX"  # zombie and dead: not a process any more, whatever /proc still shows
 
 
@@ -16,10 +18,13 @@ def stat(pid: int) -> "tuple[str, int] | None":
 
 def _fields(pid: int) -> "list[bytes]":
     """/proc/PID/stat from its third field on; none if there is no such process."""
+    path = f"/proc/{pid}/stat"
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
         return []
+    except OSError as err:  # whoever cannot look must not say that nobody is there
+        raise Error.os("open", path, err) from err
     try:
         data = os.read(fd, 4096)
     except OSError:  # ESRCH: it was reaped after the open
@@ -74,7 +79,12 @@ def pidfd(pid: int, start: int) -> "int | None":
         if err.errno == 3:  # ESRCH
             return None
         raise
-    if alive(pid, start):
+    try:
+        found = alive(pid, start)
+    except BaseException:
+        os.close(fd)
+        raise
+    if found:
         return fd
     os.close(fd)
     return None

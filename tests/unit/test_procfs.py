@@ -1,10 +1,12 @@
 """procfs: a process is its pid and its start time."""
 
 import os
+import resource
 
 import pytest
 
 from pyrunc import procfs
+from pyrunc.errors import Error
 
 
 @pytest.fixture
@@ -32,6 +34,19 @@ def test_alive_needs_the_start_time(child):
     start = procfs.start_time(child)
     assert procfs.alive(child, start)
     assert not procfs.alive(child, start + 1)
+
+
+def test_who_cannot_look_does_not_say_that_nobody_is_there(child):
+    start = procfs.start_time(child)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/", os.O_PATH)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(Error, match=f"open /proc/{child}/stat: too many open files"):
+            procfs.alive(child, start)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("pid", [0, -1, 4194305])
