@@ -28,7 +28,7 @@ INIT_SOURCES = [
     "init_mount.c",
     "path.c",
 ]
-FRONT_SOURCES = ["front.c", "front_record.c", "front_verbs.c"]
+FRONT_SOURCES = ["front.c", "front_record.c", "front_verbs.c", "front_cgroup.c"]
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wvla"]
 INIT_FLAGS = [
     *WARNINGS,

@@ -5,9 +5,9 @@
  * site; -S: no site module, which alone may cost more than everything else), with one entry added to
  * sys.path.  The environment is passed on untouched, for hooks inherit it.
  *
- * start, state, kill and delete, the verbs engines call most, take a millisecond instead when they
- * have nothing unusual to do (front_verbs.c).  PYRUNC_FRONT=python switches that off;
- * PYRUNC_FRONT=native makes declining an exit with status 252, for tests.
+ * The verbs engines call most take a millisecond instead when they have nothing unusual to do: start,
+ * state, kill, delete (front_verbs.c), ps, pause, resume (front_cgroup.c).  PYRUNC_FRONT=python
+ * switches that off; PYRUNC_FRONT=native makes declining an exit with status 252, for tests.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -175,12 +175,18 @@ static bool valid_id(const char *id)
 static bool take_verb(char **at, struct request *ret)
 {
 	bool kill_verb, delete_verb;
+	int taken = 1;
 
 	if (!*at)
 		return false;
 	ret->verb = *at++;
 	kill_verb = !strcmp(ret->verb, "kill");
 	delete_verb = !strcmp(ret->verb, "delete");
+	while (!strcmp(ret->verb, "ps") && *at && taken > 0) {
+		taken = take_value(&at, "format", &ret->format);
+		if (!taken)
+			taken = take_value(&at, "f", &ret->format);
+	}
 	for (; *at; at++) {
 		if (delete_verb && (is_flag(*at, "force") || is_flag(*at, "f")))
 			ret->force = true;
@@ -245,10 +251,9 @@ static int run_native(char **argv)
 		const char *name;
 		int (*run)(const struct request *request);
 	} verbs[] = {
-		{ "start", verb_start },
-		{ "state", verb_state },
-		{ "kill", verb_kill },
-		{ "delete", verb_delete },
+		{ "start", verb_start },   { "state", verb_state }, { "kill", verb_kill },
+		{ "delete", verb_delete }, { "ps", verb_ps },       { "pause", verb_pause },
+		{ "resume", verb_resume },
 	};
 	struct request request = { 0 };
 	const char *notify = getenv("NOTIFY_SOCKET");

@@ -4,6 +4,7 @@
  *     front.c         argv; start the interpreter
  *     front_record.c  read a container's record
  *     front_verbs.c   start, state, kill, delete
+ *     front_cgroup.c  ps, pause, resume
  *
  * Rule: the front may decline, it may never differ.  Whatever it does not know to the last detail it
  * leaves to Python, which gets the same argv.  It says so by returning DECLINE.
@@ -11,6 +12,7 @@
 #ifndef PYRUNC_FRONT_H
 #define PYRUNC_FRONT_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,7 +30,15 @@ enum {
 struct request {
 	const char *root, *verb, *id, *log;
 	const char *signal; /* kill: as typed; NULL: SIGTERM */
+	const char *format; /* ps: as typed */
 	bool force;         /* delete */
+};
+
+enum status {
+	UNSURE,
+	STOPPED,
+	CREATED,
+	RUNNING
 };
 
 /* A string of the record: JSON text without its quotes, escapes as they are. */
@@ -62,10 +72,23 @@ bool text_is(const struct text *text, const char *s);
 bool record_parse(char *data, size_t len, struct record *ret);
 bool record_load(int directory, const char *id, struct record *ret);
 
-/* front_verbs.c: DONE, or DECLINE. */
+/* front_verbs.c.  A directory is -1 if it is gone or, to be locked, in another command's hands. */
+int open_directory(const struct request *request, char path[PATH_MAX]);
+int lock_directory(const struct request *request, char path[PATH_MAX], bool shared);
+ssize_t read_small(const char *path, char *to, size_t size);
+enum status observe(int directory, const struct record *record);
+int print_all(const char *data, size_t len);
+
+/* front_cgroup.c: surely not frozen? */
+bool cgroup_thawed(const struct record *record);
+
+/* DONE, or DECLINE. */
 int verb_start(const struct request *request);
 int verb_state(const struct request *request);
 int verb_kill(const struct request *request);
 int verb_delete(const struct request *request);
+int verb_ps(const struct request *request);
+int verb_pause(const struct request *request);
+int verb_resume(const struct request *request);
 
 #endif

@@ -30,14 +30,7 @@
 #define INIT_EXE "/memfd:pyrunc-init" /* container.INIT_EXE */
 #define PATIENCE_MS 10000             /* processes.PATIENCE */
 
-enum status {
-	UNSURE,
-	STOPPED,
-	CREATED,
-	RUNNING
-};
-
-static int open_directory(const struct request *request, char path[PATH_MAX])
+int open_directory(const struct request *request, char path[PATH_MAX])
 {
 	int n = snprintf(path, PATH_MAX, "%s/%s", request->root, request->id);
 
@@ -47,15 +40,15 @@ static int open_directory(const struct request *request, char path[PATH_MAX])
 }
 
 /* The container's directory, locked; -1 if it is gone or another command is at work. */
-static int lock_directory(const struct request *request, char path[PATH_MAX])
+int lock_directory(const struct request *request, char path[PATH_MAX], bool shared)
 {
 	int fd = open_directory(request, path);
 	struct stat ours, now;
 
 	if (fd < 0)
 		return -1;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &ours) < 0 || stat(path, &now) < 0 ||
-	    ours.st_dev != now.st_dev || ours.st_ino != now.st_ino) {
+	if (flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0 || fstat(fd, &ours) < 0 ||
+	    stat(path, &now) < 0 || ours.st_dev != now.st_dev || ours.st_ino != now.st_ino) {
 		(void)close(fd);
 		return -1;
 	}
@@ -63,7 +56,7 @@ static int lock_directory(const struct request *request, char path[PATH_MAX])
 }
 
 /* Read a small file into a string; its length, or -errno. */
-static ssize_t read_small(const char *path, char *to, size_t size)
+ssize_t read_small(const char *path, char *to, size_t size)
 {
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -75,35 +68,6 @@ static ssize_t read_small(const char *path, char *to, size_t size)
 		return -errno;
 	to[n] = '\0';
 	return n;
-}
-
-/* Surely not frozen?  v1 and hybrid hosts freeze through their own hierarchy. */
-static bool thawed(const struct record *record)
-{
-	const char *file = NULL, *calm = NULL, *directory = NULL;
-	char path[PATH_MAX], text[32];
-	unsigned int i;
-	ssize_t n;
-
-	for (i = 0; i < record->n_paths; i++) {
-		if (text_is(&record->names[i], "freezer")) {
-			file = "freezer.state";
-			calm = "THAWED\n";
-			directory = record->paths[i];
-			break;
-		}
-		if (text_is(&record->names[i], "")) {
-			file = "cgroup.freeze";
-			calm = "0\n";
-			directory = record->paths[i];
-		}
-	}
-	if (!directory)
-		return true;
-	if (snprintf(path, sizeof(path), "%s/%s", directory, file) >= (int)sizeof(path))
-		return false;
-	n = read_small(path, text, sizeof(text));
-	return n == -ENOENT || n == -ENODEV || (n > 0 && !strcmp(text, calm));
 }
 
 /* Is this very process (not a later one of the same number) there?  1, 0, or -1: cannot tell. */
@@ -131,14 +95,14 @@ static int alive(const struct record *record)
 	return strtoull(at, NULL, 10) == record->start;
 }
 
-static enum status observe(int directory, const struct record *record)
+enum status observe(int directory, const struct record *record)
 {
 	const ssize_t len = sizeof(INIT_EXE) - 1;
 	char path[64], exe[64];
 	struct stat st;
 	ssize_t n;
 
-	if (!thawed(record))
+	if (!cgroup_thawed(record))
 		return UNSURE;
 	switch (alive(record)) {
 	case 0:
@@ -181,7 +145,7 @@ int verb_start(const struct request *request)
 {
 	static struct record record;
 	char path[PATH_MAX];
-	cleanup_fd int directory = lock_directory(request, path);
+	cleanup_fd int directory = lock_directory(request, path, false);
 	cleanup_fd int fifo = -1;
 
 	if (directory < 0 || !record_load(directory, request->id, &record) ||
@@ -272,15 +236,13 @@ static int split_labels(const struct record *record, struct annotation *ret,
 	return found ? n : -1;
 }
 
-static int print(const struct output *out)
+int print_all(const char *data, size_t len)
 {
 	size_t done = 0;
 	ssize_t n;
 
-	if (out->len > sizeof(out->data))
-		return DECLINE;
-	while (done < out->len) {
-		n = write(STDOUT_FILENO, out->data + done, out->len - done);
+	while (done < len) {
+		n = write(STDOUT_FILENO, data + done, len - done);
 		if (n < 0 && errno != EINTR)
 			return done ? 1 : DECLINE;
 		done += n > 0 ? (size_t)n : 0;
@@ -323,7 +285,7 @@ int verb_state(const struct request *request)
 		put_string(&out, "", &annotations[i].value, i == n - 1 ? "\n  },\n" : "");
 	}
 	put(&out, "  \"owner\": \"\"\n}", strlen("  \"owner\": \"\"\n}"));
-	return print(&out);
+	return out.len > sizeof(out.data) ? DECLINE : print_all(out.data, out.len);
 }
 
 /* --- kill --- */
@@ -434,7 +396,7 @@ int verb_delete(const struct request *request)
 {
 	static struct record record;
 	char path[PATH_MAX];
-	cleanup_fd int directory = lock_directory(request, path);
+	cleanup_fd int directory = lock_directory(request, path, false);
 	enum status now;
 	unsigned int i;
 

@@ -226,6 +226,16 @@ def test_canonical_lines_are_taken(front, process, tmp_path, line):
         "start c",
         "list",
         "ps c",
+        "ps --format table c",
+        "ps --format json",
+        "ps --format json nobody",
+        "ps --format json c -ef",
+        "ps c --format json",
+        "ps --format json c",
+        "pause c",
+        "pause",
+        "resume c",
+        "pause --force c",
         "statex c",
     ],
 )
@@ -541,6 +551,122 @@ def test_delete_of_a_directory_with_more_in_it_is_left_to_python(front, tmp_path
 
 
 # --- one truth in two languages ---
+
+
+# --- ps, pause, resume ---
+
+
+@pytest.fixture
+def cgroup(tmp_path):
+    """A directory that stands for a cgroup: cgroup(file=content) writes files."""
+    path = tmp_path / "cgroup"
+    path.mkdir()
+
+    def write(**files):
+        for name, content in files.items():
+            (path / name.replace("_", ".", 1)).write_text(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("controllers", ["devices", "devices ", "", "memory devices"])
+@pytest.mark.parametrize(
+    ("procs", "taken"),
+    [
+        ("7\n", True),
+        ("30\n4\n4\n12\n", True),
+        ("".join(f"{n}\n" for n in range(1000, 4000)), True),
+        ("".join(f"{n}\n" for n in range(1000, 9000)), False),
+        ("", False),
+        ("7", False),
+        ("7 8\n", False),
+    ],
+)
+def test_ps(front, tmp_path, cgroup, controllers, procs, taken):
+    path = cgroup(cgroup_procs=procs)
+    make(tmp_path, os.getpid(), cgroup_paths=dict.fromkeys(controllers.split(" "), str(path)))
+    for line in ("ps --format json c", "ps -f=json c", "ps --format table -f json c"):
+        if taken:
+            assert both(front, *line.split()).stdout.startswith(b"[")
+        else:
+            assert front(*line.split()).returncode == DECLINED
+
+
+def test_ps_with_more_below_or_nothing_there_is_left_to_python(front, tmp_path, cgroup):
+    path = cgroup(cgroup_procs="7\n")
+    make(tmp_path, os.getpid(), cgroup_paths={"devices": str(path), "": "/nonexistent"})
+    assert front("ps", "--format", "json", "c").returncode == 0
+    (path / "below").mkdir()
+    assert front("ps", "--format", "json", "c").returncode == DECLINED
+    make(tmp_path, os.getpid(), "d", cgroup_paths={"": "/nonexistent", "memory": str(path)})
+    assert front("ps", "--format", "json", "d").returncode == DECLINED
+
+
+@pytest.mark.parametrize("side", ["native", "python"])
+def test_pause_and_resume_on_v2(front, process, tmp_path, cgroup, side):
+    path = cgroup(cgroup_freeze="0\n", cgroup_events="populated 1\nfrozen 1\n")
+    make(tmp_path, process(), cgroup_paths={"": str(path)})
+    assert front("pause", "c", side=side).returncode == 0
+    assert (path / "cgroup.freeze").read_text() == "1\n"
+    assert front("resume", "c", side=side).returncode == 0
+    assert (path / "cgroup.freeze").read_text() == "0\n"
+
+
+@pytest.mark.parametrize("side", ["native", "python"])
+def test_resume_on_v1(front, tmp_path, cgroup, side):
+    path = cgroup(freezer_state="FROZEN\n", freezer_self_freezing="1\n", cgroup_freeze="0\n")
+    make(tmp_path, 4194305, start=1, cgroup_paths={"freezer": str(path), "": str(path)})
+    assert front("resume", "c", side=side).returncode == 0
+    assert (path / "freezer.state").read_text() == "THAWED\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"freezer_state": "FROZEN\n", "freezer_self_freezing": "0\n"},  # by one above it
+        {"freezer_state": "FREEZING\n", "freezer_self_freezing": "1\n"},
+        {"freezer_state": "THAWED\n", "freezer_self_freezing": "0\n"},
+        {},
+    ],
+)
+def test_resume_of_what_is_not_surely_paused_is_left_to_python(front, tmp_path, cgroup, files):
+    path = cgroup(cgroup_freeze="1\n", **files)
+    make(tmp_path, os.getpid(), cgroup_paths={"freezer": str(path), "": str(path)})
+    assert front("resume", "c").returncode == DECLINED
+
+
+def test_a_freeze_that_takes_long_is_undone_and_left_to_python(front, process, tmp_path, cgroup):
+    path = cgroup(cgroup_freeze="0\n", cgroup_events="populated 1\nfrozen 0\n")
+    make(tmp_path, process(), cgroup_paths={"": str(path)})
+    assert front("pause", "c").returncode == DECLINED
+    assert (path / "cgroup.freeze").read_text() == "0\n"
+    path = cgroup(freezer_state="THAWED\n")  # an ordinary file never says FROZEN and a line end
+    make(tmp_path, process(), "d", cgroup_paths={"freezer": str(path)})
+    (path / "freezer.state").write_text("THAWED\n\n")
+    assert front("pause", "d").returncode == DECLINED
+
+
+@pytest.mark.parametrize("status", ["stopped", "locked", "paused"])
+def test_pause_of_any_other_container_is_left_to_python(front, process, tmp_path, cgroup, status):
+    path = cgroup(cgroup_freeze="1\n" if status == "paused" else "0\n", cgroup_events="frozen 1\n")
+    start = 1 if status == "stopped" else None
+    make(tmp_path, process(), start=start, cgroup_paths={"": str(path)})
+    fd = os.open(tmp_path / "root" / "c", os.O_RDONLY)
+    if status == "locked":
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    assert front("pause", "c").returncode == DECLINED
+    os.close(fd)
+    assert (path / "cgroup.freeze").read_text() == ("1\n" if status == "paused" else "0\n")
+
+
+def test_pause_shares_the_lock(front, process, tmp_path, cgroup):
+    path = cgroup(cgroup_freeze="0\n", cgroup_events="frozen 1\n")
+    make(tmp_path, process(), cgroup_paths={"": str(path)})
+    fd = os.open(tmp_path / "root" / "c", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    assert front("pause", "c").returncode == 0
+    os.close(fd)
 
 
 def test_constants_agree():
