@@ -77,6 +77,7 @@ static const struct op_row {
 	[OP_CONSOLE] = { "fuuu", op_console },
 	[OP_PIDFD] = { "fs", op_pidfd },
 	[OP_UMASK] = { "u", op_umask },
+	[OP_RLIMIT] = { "uuu", op_rlimit },
 	[OP_LABEL] = { "ss*", op_label },
 	[OP_NNP] = { "", op_nnp },
 	[OP_SECCOMP] = { "bu", op_seccomp },

@@ -135,6 +135,7 @@ int op_console(const struct args *a, struct failure *f);
 int op_pidfd(const struct args *a, struct failure *f);
 /* init_process.c */
 int op_umask(const struct args *a, struct failure *f);
+int op_rlimit(const struct args *a, struct failure *f);
 int op_label(const struct args *a, struct failure *f);
 int op_nnp(const struct args *a, struct failure *f);
 int op_seccomp(const struct args *a, struct failure *f);

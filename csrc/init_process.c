@@ -27,6 +27,14 @@
 #define ENOSYS 38
 #define NO_ID (~0U)
 
+int op_rlimit(const struct args *a, struct failure *f)
+{
+	const u64 limit[2] = { a->v[1].u, a->v[2].u };
+	long ret = sys4(__NR_prlimit64, 0, a->v[0].u, limit, 0);
+
+	return ret < 0 ? fail_value(f, ret, STEP_RLIMIT, a->v[0].u) : 0;
+}
+
 int op_umask(const struct args *a, struct failure *f)
 {
 	(void)f;

@@ -65,6 +65,7 @@ enum plan_op {
 	OP_PIDFD,		/* f s      a pidfd of ours to this connected socket, with this text */
 	/* the process */
 	OP_UMASK,		/* u */
+	OP_RLIMIT,		/* u u u    RLIMIT_*, soft, hard */
 	OP_LABEL,		/* s s*     value, attribute files below thread-self/attr: the first that exists */
 	OP_NNP,			/*          PR_SET_NO_NEW_PRIVS */
 	OP_SECCOMP,		/* b u      struct sock_filter[], SECCOMP_FILTER_FLAG_* */
@@ -128,7 +129,7 @@ enum plan_step {
 	STEP_READONLY, STEP_MASK,
 	STEP_PTMX, STEP_PTS, STEP_WINSIZE, STEP_CONSOLE_BIND, STEP_CONSOLE_SEND, STEP_CTTY, STEP_PIDFD,
 	STEP_LABEL, STEP_NNP, STEP_SECCOMP,
-	STEP_CHDIR, STEP_CWD_OUTSIDE,
+	STEP_RLIMIT, STEP_CHDIR, STEP_CWD_OUTSIDE,
 	STEP_BOUNDING, STEP_KEEPCAPS, STEP_STDIO_OWNER, STEP_SETGROUPS, STEP_SETGID, STEP_SETUID,
 	STEP_CAPSET, STEP_AMBIENT,
 	STEP_HOME,

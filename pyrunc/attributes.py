@@ -1,17 +1,16 @@
 """What only the host can set on a container's process, or note of it (host).
 
-May touch: the process (OOM score, CPU affinity, resource limits), and its pid file.
+May touch: the process (OOM score, CPU affinity), and its pid file.
 """
 
 import os
 
 from pyrunc import files
-from pyrunc._core import lib
 from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 MAX_CPUS = 1024
 
@@ -33,15 +32,6 @@ def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
         os.sched_setaffinity(pid, range(MAX_CPUS))
     except OSError as err:
         warn(f"unable to reset the CPU affinity: {strerror(err.errno or 0)}")
-
-
-def rlimits(pid: int, limits: "Iterable[tuple[int, int, int]]") -> None:
-    """(resource, soft, hard) each, as process.rlimits() gives them."""
-    for resource, soft, hard in limits:
-        result = lib.core_prlimit(pid, resource, soft, hard)
-        if result < 0:
-            text = f"error setting rlimit type {resource}: {strerror(-result)}"
-            raise Error(f"error setting rlimits for ready process: {text}")
 
 
 def pid_file(path: str, pid: int) -> None:

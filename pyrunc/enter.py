@@ -9,7 +9,7 @@ until the process is in the container's cgroup, where `delete` finds it.
 
 import os
 
-from pyrunc import attributes, container, handshake, host, plan_exec, process, procfs, spec
+from pyrunc import attributes, container, handshake, host, plan_exec, procfs, spec
 from pyrunc._core import lib
 from pyrunc.cgroups import exec as joining
 from pyrunc.cgroups import fs
@@ -108,14 +108,11 @@ class Entry:
     def _start(self) -> None:
         facts = host.facts(*plan_exec.facts_for(self.given))
         spec.check_labels(self.given, facts)
-        rlimits = process.rlimits(self.given)
 
         def on_sync(init: handshake.Init, point: int) -> None:
             if point == lib.SYNC_JOINED:
                 attributes.oom_score(init.pid, self.given.get("oomScoreAdj"))
                 attributes.forget_affinity(init.pid, _warn)
-                # Not later: once init has another user, CAP_SYS_RESOURCE would be needed.
-                attributes.rlimits(init.pid, rlimits)
 
         self.init = self._spawn(facts)
         handshake.converse(self.init, on_sync, _warn, self._unlock_paused)

@@ -72,6 +72,8 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
         return f'error mounting "{args[0]}" to rootfs at "{args[1]}": {what}'
     if name == "device":
         return f"error creating device nodes: {device(args, step, why)}"
+    if step == lib.STEP_RLIMIT:
+        return f"error setting rlimits for ready process: error setting rlimit type {value}: {why}"
     if name == "hook":
         return f"error running {args[0]}: {hook(args, step, why, value, text)}"
     if step in LEADS:

@@ -6,7 +6,7 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
    PID pid              -->              (from the first stage, which then ends)
    SYNC joined          -->   cgroup, oom_score_adj
                         <--   GO
-   SYNC mounted         -->   limits, prestart and createRuntime hooks, rlimits
+   SYNC mounted         -->   limits, prestart and createRuntime hooks
                         <--   GO
    WARN step value      -->   log it                            (no reply)
    SYNC ready           -->   the record

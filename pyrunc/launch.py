@@ -15,7 +15,6 @@ from pyrunc import (
     host,
     namespaces,
     plan_create,
-    process,
     procfs,
     record,
     spec,
@@ -55,7 +54,6 @@ class Launch:
         "ready",
         "record",
         "resources",
-        "rlimits",
         "root",
         "spec",
         "stdio",
@@ -240,7 +238,6 @@ class Launch:
             from pyrunc import seccomp
 
             filtered = seccomp.load(linux["seccomp"])
-        self.rlimits = process.rlimits(self.spec["process"])
         plan = plan_create.for_create(
             self.spec,
             facts,
@@ -282,7 +279,7 @@ class Launch:
             self._ready(init.pid)
 
     def _mounted(self, pid: int) -> None:
-        """OOM score and limits, the hooks that run beside the runtime, and rlimits."""
+        """OOM score and limits, then the hooks that run beside the runtime."""
         attributes.oom_score(pid, self.spec["process"].get("oomScoreAdj"))
         linux = self.spec.get("linux") or {}
         devices = [device["path"] for device in linux.get("devices") or []]
@@ -298,8 +295,6 @@ class Launch:
             state = container.hook_state(self.record, "creating", pid)
             for kind in ("prestart", "createRuntime"):
                 hooks.run(kind, self.hooks.get(kind) or [], state)
-        # Now, not at "ready": once init has another user, CAP_SYS_RESOURCE would be needed.
-        attributes.rlimits(pid, self.rlimits)
 
     def _ready(self, pid: int) -> None:
         """All is set up: the record says that the container exists."""

@@ -42,6 +42,7 @@ FIELDS = {
     "console": "socket:fd rows columns bind:flag",
     "pidfd": "socket:fd text",
     "umask": "mask:octal",
+    "rlimit": "resource soft hard",
     "label": "value *files",
     "nnp": "",
     "seccomp": "filter:bytes flags:hex",

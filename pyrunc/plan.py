@@ -158,6 +158,9 @@ class Plan:
     def umask(self, mask: int, origin: str = "") -> None:
         self.add("umask", mask, origin=origin)
 
+    def rlimit(self, resource: int, soft: int, hard: int, origin: str = "") -> None:
+        self.add("rlimit", resource, soft, hard, origin=origin)
+
     def label(self, value: str, *files: str, origin: str = "") -> None:
         self.add("label", value, *files, origin=origin)
 

@@ -136,6 +136,12 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if nnp:
         plan.nnp()
     process.selinux(plan, user)
+    env, needs_home = process.environment(user.get("env"))
+    identity = user.get("user", {})
+    if needs_home:
+        plan.home(identity.get("uid", 0))
+    # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
+    process.rlimits(plan, user)
     # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
     if not nnp and opts.get("seccomp"):
         plan.seccomp(*opts["seccomp"])
@@ -147,10 +153,6 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     masks = process.capabilities(plan, user, facts.get("last_cap", 0))
     if masks:
         plan.bounding(masks[0])
-    env, needs_home = process.environment(user.get("env"))
-    identity = user.get("user", {})
-    if needs_home:
-        plan.home(identity.get("uid", 0))
     process.user(plan, identity, facts)
     plan.chdir(cwd, 0)
     if masks:

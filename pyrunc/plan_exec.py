@@ -155,6 +155,12 @@ def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
 
     # -- Giving up rights, from here on one-way.
     process.selinux(plan, given)
+    env, needs_home = process.environment(given.get("env"))
+    identity = given.get("user", {})
+    if needs_home:
+        plan.home(identity.get("uid", 0))
+    # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
+    process.rlimits(plan, given)
     # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
     if not nnp and opts.get("seccomp"):
         plan.seccomp(*opts["seccomp"])
@@ -164,10 +170,6 @@ def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     masks = process.capabilities(plan, given, facts.get("last_cap", 0))
     if masks:
         plan.bounding(masks[0])
-    env, needs_home = process.environment(given.get("env"))
-    identity = given.get("user", {})
-    if needs_home:
-        plan.home(identity.get("uid", 0))
     process.user(plan, identity, facts)
     plan.chdir(cwd, 0)
     if masks:

@@ -94,11 +94,10 @@ IPC_SYSCTLS = (
 DEFAULT_UMASK = 0o022
 
 
-def rlimits(process: "Doc") -> "list[tuple[int, int, int]]":
-    """(resource number, soft, hard) of process.rlimits, for prlimit(2) by the host."""
-    limits = []
+def rlimits(plan: "Plan", process: "Doc") -> None:
+    """The resource limits.  Raising a hard one needs the rights that the next ops give up."""
     seen = set()
-    for entry in process.get("rlimits", ()):
+    for index, entry in enumerate(process.get("rlimits", ())):
         kind = entry["type"]
         number = RLIMITS.get(kind)
         if number is None:
@@ -106,8 +105,8 @@ def rlimits(process: "Doc") -> "list[tuple[int, int, int]]":
         if number in seen:
             raise Error(f"duplicated rlimit: {kind}")
         seen.add(number)
-        limits.append((number, entry.get("soft", 0), entry.get("hard", 0)))
-    return limits
+        limit = (number, entry.get("soft", 0), entry.get("hard", 0))
+        plan.rlimit(*limit, origin=f"process.rlimits[{index}]")
 
 
 def keyring(plan: "Plan", process: "Doc", id: str, permissions: int) -> None:

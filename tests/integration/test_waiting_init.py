@@ -74,3 +74,8 @@ def test_a_limit_too_small_for_the_program_is_named(pyrunc, bundle):
 def test_a_container_starts_with_room_for_one_process(pyrunc, bundle):
     bundle.linux["resources"]["pids"] = {"limit": 1}
     assert pyrunc.run(bundle.args("echo", "started")).stdout == "started\n"
+
+
+def test_a_container_starts_with_twenty_descriptors(pyrunc, bundle):
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 4, "hard": 20}]
+    assert pyrunc.run(bundle.args("echo", "started")).stdout == "started\n"

@@ -371,6 +371,7 @@ STEPS = {
     "PTMX PTS WINSIZE CONSOLE_BIND CONSOLE_SEND CTTY": lambda p: p.console(0, (1, 1), 1),
     "PIDFD": lambda p: p.pidfd(0, "standard"),
     "LABEL": lambda p: p.label("l", "exec"),
+    "RLIMIT": lambda p: p.rlimit(7, 1, 2),
     "NNP": lambda p: p.nnp(),
     "SECCOMP": lambda p: p.seccomp(b"", 0),
     "CHDIR CWD_OUTSIDE": lambda p: p.chdir("/", 0),

@@ -110,16 +110,19 @@ def test_rlimits():
         {"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20},
         {"type": "RLIMIT_CORE", "soft": 2**64 - 1, "hard": 2**64 - 1},
     ]
-    assert process.rlimits({"rlimits": limits}) == [(7, 10, 20), (4, 2**64 - 1, 2**64 - 1)]
-    assert process.rlimits({}) == []
+    assert ops(process.rlimits, {"rlimits": limits}) == [
+        ("rlimit", 7, 10, 20),
+        ("rlimit", 4, 2**64 - 1, 2**64 - 1),
+    ]
+    assert ops(process.rlimits, {}) == []
 
 
 def test_bad_rlimits():
     with pytest.raises(Error, match="^wrong rlimit value: RLIMIT_FOO$"):
-        process.rlimits({"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})
+        ops(process.rlimits, {"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})
     twice = [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * 2
     with pytest.raises(Error, match="RLIMIT_CPU"):
-        process.rlimits({"rlimits": twice})
+        ops(process.rlimits, {"rlimits": twice})
 
 
 # --- user, cwd, umask, labels ---
