@@ -30,6 +30,9 @@
 #ifndef F_SEAL_EXEC
 #define F_SEAL_EXEC 0x0020 /* Linux 6.3 */
 #endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438 /* Linux 5.6 */
+#endif
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4U
 #endif
@@ -196,6 +199,13 @@ int core_recv_fd(int sock)
 		return -EPROTO;
 	memcpy(&fd, CMSG_DATA(first), sizeof(fd));
 	return fd;
+}
+
+int core_pidfd_getfd(int pidfd, int fd)
+{
+	long ret = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+
+	return ret < 0 ? -errno : (int)ret;
 }
 
 int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)

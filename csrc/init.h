@@ -93,6 +93,8 @@ void report_failure(u32 op, const struct failure *f);
 __attribute__((noreturn)) void leave(int status);
 /* init_sync.c: tell pyrunc the pid of the container's process. */
 int send_pid(u64 pid);
+/* init_sync.c: let pyrunc take a seccomp listener, then close it. */
+int send_listener(int fd, struct failure *f);
 /* init_sync.c: report a warning that changes nothing (STEP_*, value). */
 void warn(u32 step, s32 err, u64 value);
 

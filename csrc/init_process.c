@@ -11,6 +11,7 @@
 #define MAP_PRIVATE 2
 #define MAP_ANONYMOUS 0x20
 #define SECCOMP_SET_MODE_FILTER 1
+#define SECCOMP_FILTER_FLAG_NEW_LISTENER 8
 #define SECCOMP_MODE_FILTER 2
 #define X_OK 1
 #define AT_EACCESS 0x200
@@ -82,7 +83,9 @@ int op_seccomp(const struct args *a, struct failure *f)
 		ret = sys3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 	else
 		ret = sys3(__NR_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-	return ret < 0 ? fail(f, ret, STEP_SECCOMP) : 0;
+	if (ret < 0)
+		return fail(f, ret, STEP_SECCOMP);
+	return flags & SECCOMP_FILTER_FLAG_NEW_LISTENER ? send_listener((int)ret, f) : 0;
 }
 
 /*

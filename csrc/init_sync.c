@@ -23,13 +23,15 @@ struct vector {
 	size_t length;
 };
 
+/* Without a text it is write(2), the one call that no filter may hand to an agent. */
 static long send_message(const struct message *m, const char *text, u32 length)
 {
 	const struct vector parts[2] = { { m, sizeof(*m) }, { text, length } };
 	long ret;
 
 	do
-		ret = sys3(__NR_writev, self.sock, parts, length ? 2 : 1);
+		ret = length ? sys3(__NR_writev, self.sock, parts, 2)
+			     : sys3(__NR_write, self.sock, m, sizeof(*m));
 	while (ret == -EINTR);
 	return ret;
 }
@@ -48,10 +50,34 @@ int send_pid(u64 pid)
 	return send_message(&m, NULL, 0) < 0 ? -1 : 0;
 }
 
+/* Wait for pyrunc's go-ahead: 0, or a failure. */
+static int wait_go(struct failure *f)
+{
+	char go;
+	long ret;
+
+	do
+		ret = sys3(__NR_read, self.sock, &go, 1);
+	while (ret == -EINTR);
+	return ret != 1 ? fail(f, ret, STEP_ORPHAN) : 0;
+}
+
+int send_listener(int fd, struct failure *f)
+{
+	const struct message m = { .type = MSG_LISTENER, .value = (u64)fd };
+	long ret = send_message(&m, NULL, 0);
+
+	if (ret < 0)
+		return fail(f, ret, STEP_PROTOCOL);
+	if (wait_go(f) < 0)
+		return -1;
+	(void)close_fd(fd);
+	return 0;
+}
+
 int op_sync(const struct args *a, struct failure *f)
 {
 	const struct message m = { .type = MSG_SYNC, .value = a->v[0].u };
-	char go;
 	long ret;
 
 	if (a->v[0].u == SYNC_READY) {
@@ -68,11 +94,8 @@ int op_sync(const struct args *a, struct failure *f)
 	ret = send_message(&m, NULL, 0);
 	if (ret < 0)
 		return fail(f, ret, STEP_PROTOCOL);
-	do
-		ret = sys3(__NR_read, self.sock, &go, 1);
-	while (ret == -EINTR);
-	if (ret != 1)
-		return fail(f, ret, STEP_ORPHAN);
+	if (wait_go(f) < 0)
+		return -1;
 	ret = 0;
 	/* A filter may refuse it, and the container would die with its maker. */
 	if (a->v[0].u == SYNC_READY)

@@ -68,7 +68,8 @@ enum plan_op {
 	OP_RLIMIT,		/* u u u    RLIMIT_*, soft, hard */
 	OP_LABEL,		/* s s*     value, attribute files below thread-self/attr: the first that exists */
 	OP_NNP,			/*          PR_SET_NO_NEW_PRIVS */
-	OP_SECCOMP,		/* b u      struct sock_filter[], SECCOMP_FILTER_FLAG_* */
+	OP_SECCOMP,		/* b u      struct sock_filter[], SECCOMP_FILTER_FLAG_*; a listener goes
+				 *          to pyrunc */
 	OP_CHDIR,		/* s u      cwd; 1: EACCES and EPERM are forgiven (tried again as the user) */
 	OP_BOUNDING,		/* u        bounding set to keep */
 	OP_USER,		/* u u u u*  uid, gid, 1: call setgroups, groups; owns stdio */
@@ -101,6 +102,7 @@ enum plan_message {
 	MSG_SYNC = 2,		/* value: SYNC_* */
 	MSG_WARN = 3,		/* step, value: a capability that ambient refuses, ... */
 	MSG_FAIL = 4,		/* op index, step, errno, value, text */
+	MSG_LISTENER = 5,	/* value: descriptor of a seccomp listener, to be taken before the GO */
 };
 
 /* Where an op failed. */

@@ -115,7 +115,13 @@ class Entry:
                 attributes.forget_affinity(init.pid, _warn)
 
         self.init = self._spawn(facts)
-        handshake.converse(self.init, on_sync, _warn, self._unlock_paused)
+        handshake.converse(self.init, on_sync, _warn, self._unlock_paused, self._on_listener)
+
+    def _on_listener(self, init: handshake.Init, fd: int) -> None:
+        from pyrunc import agent
+
+        state = container.hook_state(self.record, "running", self.pid)
+        agent.hand_over(self.config["seccomp"], state, init, fd)
 
     def abandon(self) -> None:
         """End a process that cannot be had as it was asked for."""

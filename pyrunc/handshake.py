@@ -11,6 +11,8 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
    WARN step value      -->   log it                            (no reply)
    SYNC ready           -->   the record
                         <--   GO
+   LISTENER fd          -->   the seccomp agent gets it         (before or after "ready")
+                        <--   GO
    end of file          =     init waits at exec.fifo (create) or has exec'ed
    FAIL op step errno   -->   Error, worded by failures.py; the caller undoes everything
 
@@ -98,10 +100,12 @@ def converse(
     on_sync: "Callable[[Init, int], None]",
     warn: "Callable[[str], None]",
     idle: "Callable[[], None] | None" = None,
+    on_listener: "Callable[[Init, int], None] | None" = None,
 ) -> None:
     """Answer init until it hangs up. on_sync(init, SYNC_*) does the host's part, then GO is sent.
 
     idle: called again and again while init has nothing to say.
+    on_listener(init, descriptor): takes the listener of a filter that has an agent.
     Raises Error if init fails or ends early; whatever on_sync raises passes through.
     """
     ready = False
@@ -128,6 +132,9 @@ def converse(
             init.first = 0
         elif kind == lib.MSG_SYNC:
             waiting = value
+        elif kind == lib.MSG_LISTENER and on_listener:
+            on_listener(init, value)
+            _go(init)
         elif kind == lib.MSG_WARN:
             from pyrunc import failures
 
@@ -141,10 +148,7 @@ def converse(
             on_sync(init, waiting)
             ready = ready or waiting == lib.SYNC_READY
             waiting = 0
-            try:
-                os.write(init.socket, b"g")
-            except OSError:
-                pass  # init has died; the next read says so
+            _go(init)
     if not ready:
         raise Error(f"init ended before the container was ready{_how_ended(init)}")
 
@@ -155,6 +159,13 @@ def _wait(socket: int, idle: "Callable[[], None]") -> None:
     poll.register(socket, select.POLLIN)
     while not poll.poll(IDLE):
         idle()
+
+
+def _go(init: Init) -> None:
+    try:
+        os.write(init.socket, b"g")
+    except OSError:
+        pass  # init has died; the next read says so
 
 
 def _how_ended(init: Init) -> str:

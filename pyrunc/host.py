@@ -13,6 +13,7 @@ facts() returns a plain dict of what it is asked for, because most containers ne
 """
 
 import os
+import time
 
 from pyrunc import files
 from pyrunc.errors import Error
@@ -120,3 +121,11 @@ def same_namespace(path: str, type: str) -> bool:
         return os.path.samestat(there, os.stat(own))
     except OSError:
         return False  # this kernel has no namespaces of that type
+
+
+def now() -> str:
+    """RFC 3339 in UTC with nanoseconds, zeros at the end of the fraction trimmed."""
+    ns = time.time_ns()
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // 10**9))
+    fraction = f"{ns % 10**9:09d}".rstrip("0")
+    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"

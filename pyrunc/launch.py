@@ -5,7 +5,6 @@ OCI runtime-spec 1.3, runtime.md "Lifecycle" steps 1 to 8.
 """
 
 import os
-import time
 
 from pyrunc import (
     attributes,
@@ -154,7 +153,7 @@ class Launch:
             for fd in fds:
                 os.close(fd)
         self.undo.append(self._end_init)
-        handshake.converse(self.init, self._on_sync, _warn)
+        handshake.converse(self.init, self._on_sync, _warn, on_listener=self._on_listener)
         self.ready = True
         if self.pid_file:
             attributes.pid_file(self.pid_file, self.init.pid)
@@ -278,6 +277,12 @@ class Launch:
         else:
             self._ready(init.pid)
 
+    def _on_listener(self, init: handshake.Init, fd: int) -> None:
+        from pyrunc import agent
+
+        state = container.hook_state(self.record, "creating", init.pid)
+        agent.hand_over(self.spec["linux"]["seccomp"], state, init, fd)
+
     def _mounted(self, pid: int) -> None:
         """OOM score and limits, then the hooks that run beside the runtime."""
         attributes.oom_score(pid, self.spec["process"].get("oomScoreAdj"))
@@ -298,7 +303,7 @@ class Launch:
 
     def _ready(self, pid: int) -> None:
         """All is set up: the record says that the container exists."""
-        record.complete(self.record, pid, procfs.start_time(pid), _now())
+        record.complete(self.record, pid, procfs.start_time(pid), host.now())
         self.record["external_descriptors"] = procfs.stdio(pid)
         container.write_record(self.root, self.id, self.record)
 
@@ -354,14 +359,6 @@ def _absolute(path: str) -> str:
         return os.path.abspath(path)
     except OSError as err:  # a deleted working directory
         raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
-
-
-def _now() -> str:
-    """RFC 3339 in UTC with nanoseconds, zeros at the end of the fraction trimmed."""
-    ns = time.time_ns()
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // 10**9))
-    fraction = f"{ns % 10**9:09d}".rstrip("0")
-    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
 
 
 def _warn(text: str) -> None:

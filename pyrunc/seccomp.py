@@ -25,9 +25,11 @@ FLAGS = {
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }
 NEW_LISTENER = 8
-# init has one thread, so there is nothing to synchronise; and the kernel takes WAIT_KILLABLE_RECV
-# only together with a listener, which no filter of ours has.
-IGNORED_FLAGS = ("SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+NOTIFY = "SCMP_ACT_NOTIFY"
+# init has one thread, so there is nothing to synchronise.
+TSYNC = "SECCOMP_FILTER_FLAG_TSYNC"
+# The kernel takes it only together with a listener.
+KILLABLE = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
 
 CACHE = "pyrunc-seccomp"
 CACHE_FILES = 256
@@ -45,7 +47,7 @@ def load(
     """
     if not section.get("defaultAction") and not section.get("syscalls"):
         return None
-    flags = _flags(section.get("flags"))
+    flags = _flags(section.get("flags"), _listens(section))
     key = _key(section)
     folder = cache_path() if cache is None else cache
     program = _lookup(folder, key)
@@ -65,22 +67,38 @@ def supported_flags() -> "list[str]":
 
 
 def _supported(flag: int) -> bool:
-    if flag == FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]:
+    if flag == FLAGS[KILLABLE]:
         flag |= NEW_LISTENER
     return bool(lib.core_seccomp_flag(flag))
 
 
-def _flags(names: "list[str] | None") -> int:
+def _listens(section: "dict[str, Any]") -> bool:
+    """Whether calls go to an agent.  Rules that would stop init before it has one are refused."""
+    if section.get("defaultAction") == NOTIFY:
+        raise Error(f"{NOTIFY} cannot be used as default action")
+    rules = [rule for rule in section.get("syscalls") or () if rule.get("action") == NOTIFY]
+    # With it init tells us of the listener.
+    if any("write" in rule["names"] for rule in rules):
+        raise Error(f"{NOTIFY} cannot be used for the write syscall")
+    if rules and not section.get("listenerPath"):
+        raise Error("seccomp listenerPath is not set")
+    if rules and not _supported(NEW_LISTENER):
+        raise Error("seccomp notify unsupported: this kernel has no listeners")
+    return bool(rules)
+
+
+def _flags(names: "list[str] | None", listens: bool) -> int:
+    listener = NEW_LISTENER if listens else 0
     if names is None:
         # Without it the kernel turns Speculative Store Bypass off for good (before Linux 5.16),
         # which costs speed; runc asks for it, too, unless the profile lists flags, even none.
         default = FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
-        return default if _supported(default) else 0
-    flags = 0
+        return listener | (default if _supported(default) else 0)
+    flags = listener
     for name in names:
         if name not in FLAGS:
             raise Error(f"seccomp flag {name} is not known to runc")
-        if name in IGNORED_FLAGS:
+        if name == TSYNC or name == KILLABLE and not listens:
             continue
         if not _supported(FLAGS[name]):
             raise Error(f"seccomp flag {name} is not supported by this kernel")

@@ -119,8 +119,6 @@ def rules(section: "dict[str, Any]") -> "list[Rule]":
 def _action(name: str, number: "int | None") -> int:
     if name not in ACTIONS:
         raise Error(f"string {name} is not a valid action for seccomp")
-    if name == "SCMP_ACT_NOTIFY":
-        raise Error("linux.seccomp: SCMP_ACT_NOTIFY is not supported yet")
     if name not in WITH_ERRNO:
         if number is not None:
             raise Error(f"seccomp action {name} does not take an errnoRet")

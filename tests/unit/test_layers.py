@@ -21,6 +21,7 @@ RANKS = {
     "commands.": 3,
     **dict.fromkeys("launch enter".split(), 2.5),
     **dict.fromkeys("freezer update events".split(), 2.5),  # verbs' stories about a container
+    "agent": 2.4,
     "console": 2.4,  # the foreground of run and exec: relays for a process that init became
     "container": 2,
     "handshake": 1.5,  # carries a plan to init, and init's report back to the plan

@@ -48,6 +48,42 @@ def test_flags(cache):
     assert caught.value.message == message
 
 
+def notifying(*names, **more):
+    rules = [{"names": [*names], "action": "SCMP_ACT_NOTIFY"}]
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "flags": [], **more}
+
+
+def test_a_rule_for_the_agent_asks_for_a_listener(cache):
+    section = notifying("mkdir", listenerPath="/run/agent")
+    assert seccomp.load(section, cache=cache)[1] == seccomp.NEW_LISTENER
+    # The cache knows the program, and the flags are the same.
+    assert seccomp.load(section, cache=cache)[1] == seccomp.NEW_LISTENER
+    killable = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
+    if killable in seccomp.supported_flags():
+        section["flags"] = [killable]
+        assert seccomp.load(section, cache=cache)[1] == seccomp.NEW_LISTENER | 32
+
+
+@pytest.mark.parametrize(
+    "section, message",
+    [
+        (notifying("mkdir"), "seccomp listenerPath is not set"),
+        (
+            notifying("mkdir", "write", listenerPath="/run/agent"),
+            "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+        ),
+        (
+            {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/run/agent"},
+            "SCMP_ACT_NOTIFY cannot be used as default action",
+        ),
+    ],
+)
+def test_rules_for_the_agent_that_cannot_work(section, message, cache):
+    with pytest.raises(Error) as caught:
+        seccomp.load(section, cache=cache)
+    assert caught.value.message == message
+
+
 @pytest.mark.parametrize(
     "empty", [{}, {"defaultAction": ""}, {"defaultAction": "", "syscalls": []}]
 )

@@ -22,6 +22,7 @@ LOG = 0x7FFC0000
 TRACE = 0x7FF00000
 ERRNO = 0x00050000
 TRAP = 0x00030000
+NOTIFY = 0x7FC00000
 KILL = 0x00000000
 KILL_PROCESS = 0x80000000
 EPERM = ERRNO | errno.EPERM
@@ -121,6 +122,8 @@ def test_each_action():
         "SCMP_ACT_TRAP": TRAP,
     }
     assert {*actions, "SCMP_ACT_NOTIFY"} == set(seccomp_filter.ACTIONS)
+    notified = Filter(section("SCMP_ACT_ALLOW", rule("getpid", "SCMP_ACT_NOTIFY")))
+    assert (notified("getpid"), notified("read")) == (NOTIFY, ALLOW)
     for action, expected in actions.items():
         other = "SCMP_ACT_TRAP" if expected == ALLOW else "SCMP_ACT_ALLOW"
         assert Filter(section(other, rule("getpid", action)))("getpid") == expected
@@ -598,14 +601,6 @@ def test_the_kernel_says_what_the_profile_says(profile, calls):
         (
             section(architectures=["SCMP_ARCH_S390X"]),  # another byte order
             "error adding architecture to seccomp filter: numerical argument out of domain",
-        ),
-        (
-            section("SCMP_ACT_NOTIFY", listenerPath="/run/agent"),
-            "linux.seccomp: SCMP_ACT_NOTIFY is not supported yet",
-        ),
-        (
-            section("SCMP_ACT_ALLOW", rule("mkdir", "SCMP_ACT_NOTIFY"), listenerPath="/run/agent"),
-            "linux.seccomp: SCMP_ACT_NOTIFY is not supported yet",
         ),
         (
             section("SCMP_ACT_ALLOW", rule("read", "SCMP_ACT_KILL", errnoRet=1)),
