@@ -351,9 +351,10 @@ static void say_failure(const struct failure *f, const char *label)
 		at = put(at, error_text(f->err));
 	}
 	*at++ = '\n';
-	(void)sys3(__NR_write, 2, line, at - line);
 	/* A `start` that waits for the exec finds it in the fifo; nobody else has that open. */
 	(void)sys3(__NR_write, self.awaiting, line, at - line);
+	/* Last: a reader that has gone would kill us. */
+	(void)sys3(__NR_write, 2, line, at - line);
 }
 
 void report_failure(u32 op, const struct failure *f)
