@@ -4,11 +4,13 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
-from harness import read, wait_for
+import pyrunc as product
+from harness import alive, read, wait_for
 
 
 def start(pyrunc, bundle, *options, **streams):
@@ -188,3 +190,32 @@ def test_a_stuck_reader_does_not_make_it_immortal(pyrunc, bundle):
     process.terminate()
     assert process.wait(5) == 0
     process.stdout.close()
+
+
+def test_the_relay_loads_little(pyrunc, bundle):
+    site = os.path.dirname(os.path.dirname(product.__file__))
+    main = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; main()"
+    python = [sys.executable, "-I", "-S", "-X", "utf8", "-X", "importtime", "-c", main, site]
+    argv = pyrunc.argv("run", "--bundle", bundle.args("true").save(), pyrunc.id())
+    done = subprocess.run(
+        [*python, *argv], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()}
+    assert {"pyrunc.console", "pyrunc.relay", "prctl"} <= loaded
+    dear = "pyrunc.terminal termios socket re json enum typing signal subprocess".split()
+    assert not loaded & set(dear)
+
+
+def test_a_stuck_terminal_as_stdout_does_not_keep_signals_away(pyrunc, bundle):
+    master, slave = os.openpty()
+    bundle.namespace("pid", False).args("seq", "1", "1000000")
+    name, process = start(pyrunc, bundle, stdin=subprocess.DEVNULL, stdout=slave)
+    os.close(slave)
+    wait_for(lambda: name in pyrunc.names() and pyrunc("state", name, code=None).code == 0)
+    pid = pyrunc.pid(name)
+    time.sleep(0.3)  # until all buffers are full
+    process.terminate()
+    wait_for(lambda: not alive(pid), what="death of the container's process")
+    process.terminate()
+    assert process.wait(5) == 128 + signal.SIGTERM
+    os.close(master)
