@@ -215,6 +215,11 @@ int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
 	return syscall(SYS_prlimit64, pid, resource, limit, NULL) < 0 ? -errno : 0;
 }
 
+int core_nofile(uint64_t *ret_pair)
+{
+	return syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, ret_pair) < 0 ? -errno : 0;
+}
+
 int core_subreaper(int on)
 {
 	return prctl(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0) < 0 ? -errno : 0;

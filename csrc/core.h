@@ -28,6 +28,8 @@ int core_recv_fd(int sock);
 /* Our own copy of another process's descriptor. */
 int core_pidfd_getfd(int pidfd, int fd);
 int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
+/* Our own soft and hard limit of descriptors. */
+int core_nofile(uint64_t *ret_pair);
 int core_subreaper(int on);
 int64_t core_statfs_type(const char *path);
 int core_bpf(int command, void *attr, unsigned int size);

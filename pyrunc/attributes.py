@@ -6,6 +6,7 @@ May touch: the process (OOM score, CPU affinity), and its pid file.
 import os
 
 from pyrunc import files
+from pyrunc._core import ffi, lib
 from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_CPUS = 1024
+RLIMIT_NOFILE = 7
+ROOM = 256  # descriptors: more than a launch ever holds
+
+
+def make_room() -> "tuple[int, int] | None":
+    """See to it that all the descriptors of a launch fit.  (soft, hard) as our caller had them, for
+    the container to have, if they had to be raised."""
+    pair = ffi.new("uint64_t[2]")
+    lib.core_nofile(pair)
+    soft, hard = pair
+    if soft >= ROOM or hard <= soft or lib.core_prlimit(0, RLIMIT_NOFILE, min(hard, ROOM), hard):
+        return None
+    return soft, hard
 
 
 def oom_score(pid: int, score: "int | None") -> None:

@@ -163,6 +163,7 @@ class Entry:
         """Start init with the plan; fds are the descriptors that the plan's 'f' arguments index."""
         fds: "list[int]" = []
         index: "dict[Any, Any]" = {}
+        nofile = attributes.make_room()
         try:
             self._open_namespaces(index, fds)
             wanted = joining.parse(self.opts["cgroup"])
@@ -183,7 +184,7 @@ class Entry:
                 from pyrunc import seccomp
 
                 filtered = seccomp.load(self.config["seccomp"])
-            opts = {"id": self.id, "fds": index, "seccomp": filtered}
+            opts = {"id": self.id, "fds": index, "seccomp": filtered, "nofile": nofile}
             plan = plan_exec.for_exec(self.given, self.config, facts, opts)
             for text in plan.warnings:
                 _warn(text)

@@ -45,6 +45,7 @@ class Launch:
         "init",
         "lock",
         "no_pivot",
+        "nofile",
         "notify",
         "opts",
         "passed",
@@ -116,6 +117,7 @@ class Launch:
         spec.validate(self.spec, facts, self.no_pivot)
         rootfs = spec.rootfs(self.spec, self.bundle)
 
+        self.nofile = attributes.make_room()
         self.lock = container.claim(self.root, self.id)
         self.undo.append(self._unclaim)
         if os.environ.get("NOTIFY_SOCKET"):
@@ -248,6 +250,7 @@ class Launch:
                 "no_new_keyring": bool(self.opts.get("no_new_keyring")),
                 "fds": index,
                 "seccomp": filtered,
+                "nofile": self.nofile,
                 "hook_state": self._hook_halves,
             },
         )

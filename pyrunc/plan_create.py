@@ -141,7 +141,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if needs_home:
         plan.home(identity.get("uid", 0))
     # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
-    process.rlimits(plan, user)
+    process.rlimits(plan, user, opts.get("nofile"))
     # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
     if not nnp and opts.get("seccomp"):
         plan.seccomp(*opts["seccomp"])

@@ -160,7 +160,7 @@ def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if needs_home:
         plan.home(identity.get("uid", 0))
     # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
-    process.rlimits(plan, given)
+    process.rlimits(plan, given, opts.get("nofile"))
     # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
     if not nnp and opts.get("seccomp"):
         plan.seccomp(*opts["seccomp"])

@@ -94,8 +94,11 @@ IPC_SYSCTLS = (
 DEFAULT_UMASK = 0o022
 
 
-def rlimits(plan: "Plan", process: "Doc") -> None:
-    """The resource limits.  Raising a hard one needs the rights that the next ops give up."""
+def rlimits(plan: "Plan", process: "Doc", nofile: "tuple[int, int] | None" = None) -> None:
+    """The resource limits.  Raising a hard one needs the rights that the next ops give up.
+
+    nofile: (soft, hard) to go back to, because the host raised its own, unless one is configured.
+    """
     seen = set()
     for index, entry in enumerate(process.get("rlimits", ())):
         kind = entry["type"]
@@ -107,6 +110,9 @@ def rlimits(plan: "Plan", process: "Doc") -> None:
         seen.add(number)
         limit = (number, entry.get("soft", 0), entry.get("hard", 0))
         plan.rlimit(*limit, origin=f"process.rlimits[{index}]")
+    number = RLIMITS["RLIMIT_NOFILE"]
+    if nofile and number not in seen:
+        plan.rlimit(number, *nofile)
 
 
 def keyring(plan: "Plan", process: "Doc", id: str, permissions: int) -> None:

@@ -1,6 +1,7 @@
 """What waits inside a created container: a sealed helper of a few pages that holds nothing."""
 
 import os
+import resource
 
 import pytest
 
@@ -79,3 +80,15 @@ def test_a_container_starts_with_room_for_one_process(pyrunc, bundle):
 def test_a_container_starts_with_twenty_descriptors(pyrunc, bundle):
     bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 4, "hard": 20}]
     assert pyrunc.run(bundle.args("echo", "started")).stdout == "started\n"
+
+
+def test_a_caller_with_twenty_descriptors_is_enough(pyrunc, bundle):
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 4096))
+
+    bundle.process["rlimits"] = []
+    bundle.sh("ulimit -n; ulimit -Hn; sleep 1000")
+    name = pyrunc.create(bundle, preexec_fn=few)
+    pyrunc("start", name, preexec_fn=few)
+    result = pyrunc("exec", name, "sh", "-c", "ulimit -n; ulimit -Hn", preexec_fn=few)
+    assert result.stdout.split() == ["20", "4096"], "the container has what its caller had"
