@@ -22,7 +22,7 @@ import prctl
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERBS = ("create", "start", "state", "kill", "delete")
-ROWS = (*VERBS, "sum", "run")
+ROWS = (*VERBS, "sum", "run", "exec", "exec again")
 WARM_UP = 3
 
 # What Docker's profile refuses a container without capabilities: roughly this.
@@ -124,6 +124,8 @@ class Bench:
             pid = int(file.read())
         os.unlink(pid_file)
         samples["start"] = self.call(name, "start", container)
+        command = ["exec", container, "/bin/true"]
+        executed = {"exec": self.call(name, *command), "exec again": self.call(name, *command)}
         samples["state"] = self.call(name, "state", container)
         samples["kill"] = self.call(name, "kill", container, "KILL")
         os.waitpid(pid, 0)  # we are the subreaper
@@ -133,7 +135,7 @@ class Bench:
         samples["run"] = self.call(
             name, "run", "--bundle", f"{self.directory}/{kind}-run", container
         )
-        return samples
+        return samples | executed
 
     def rounds(self, kind, count):
         names = list(self.runtimes)

@@ -40,6 +40,7 @@ URG = 23
 WINCH = 28
 # SIGCHLD is for us, SIGWINCH tells of our own terminal, SIGURG is what Go programs send themselves.
 IGNORED = (CHLD, URG, WINCH)
+QUIET = 200  # ms of silence after which a foreground command is one that stays
 ENDING = {1, 2, 3, 15}  # once there is nobody to forward them to, they mean us
 
 
@@ -120,10 +121,15 @@ class Foreground:
 
         None: SIGINT told us, as it does with a terminal, to leave it alone.
         """
-        _show_name()
+        patience = QUIET
         while True:
             events = [self._events, *([self.notify.fileno()] if self.notify else [])]
-            ready = relay.step(self._copies, events)
+            ready = relay.step(self._copies, events, patience)
+            if ready is None:
+                # Only who stays is looked at; importing prctl costs what a short process takes.
+                _show_name()
+                patience = -1
+                continue
             if ready - {self._events}:
                 self._notify()
             for number in _pending(self._events):

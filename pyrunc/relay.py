@@ -79,8 +79,11 @@ class Copy:
                 os.close(fd)
 
 
-def step(copies: "list[Copy]", events: "list[int]") -> "set[int]":
-    """Wait until something can move, and move it.  Which of `events` are readable."""
+def step(copies: "list[Copy]", events: "list[int]", patience: int = -1) -> "set[int] | None":
+    """Wait until something can move, and move it.  Which of `events` are readable.
+
+    patience: in ms; None is returned when nothing could move for so long.
+    """
     poll = select.poll()
     for fd in events:
         poll.register(fd, select.POLLIN)
@@ -92,7 +95,9 @@ def step(copies: "list[Copy]", events: "list[int]") -> "set[int]":
             others = waiting.setdefault(want[0], [])
             others.append((copy, want[1]))
             poll.register(want[0], sum({event for _, event in others}))
-    ready = poll.poll()
+    ready = poll.poll(patience)
+    if not ready:
+        return None
     for fd, _ in ready:
         for copy, _ in waiting.get(fd, ()):
             copy.move()

@@ -532,6 +532,6 @@ def test_the_relay_shows_the_command_line(pyrunc, terminal, tty):
     name = foreground(pyrunc, tty, terminal.sh("echo up; read x"))
     tty.expect(b"up")
     pid = tty.process.pid
-    assert read(f"/proc/{pid}/comm") == "pyrunc\n"
+    wait_for(lambda: read(f"/proc/{pid}/comm") == "pyrunc\n", what="name, once it is quiet")
     title = read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     assert re.fullmatch(rf"\S*pyrunc --root \S+ run --bundle \S+ {name}", title)
