@@ -228,8 +228,8 @@ def _show_name() -> None:
     """Whoever lists processes sees what was typed, not the interpreter and its flags."""
     import prctl
 
-    prctl.set_name("pyrunc")
     prctl.set_proctitle(" ".join(sys.argv[1:]))
+    prctl.set_name("pyrunc")
 
 
 def _reap(init: handshake.Init) -> "int | None":
