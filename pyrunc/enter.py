@@ -11,10 +11,8 @@ import os
 
 from pyrunc import attributes, container, handshake, host, plan_exec, procfs, spec
 from pyrunc._core import lib
-from pyrunc.cgroups import exec as joining
-from pyrunc.cgroups import fs
-from pyrunc.errors import Error, strerror
-from pyrunc.mounts import IN_INIT
+from pyrunc.cgroups import entry, fs
+from pyrunc.errors import INIT_FAILED, START_FAILED, Error, strerror
 from pyrunc.namespaces import FLAGS, NAMES
 
 TYPE_CHECKING = False
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
     Doc = dict[str, Any]
 
-START_FAILED = "unable to start container process: "
 STOPPED = "cannot exec in a stopped container"
 
 
@@ -166,8 +163,8 @@ class Entry:
         nofile = attributes.make_room()
         try:
             self._open_namespaces(index, fds)
-            wanted = joining.parse(self.opts["cgroup"])
-            tasks, unified = joining.open_entries(self.record["cgroup_paths"], wanted, self.pid)
+            wanted = entry.parse(self.opts["cgroup"])
+            tasks, unified = entry.open_entries(self.record["cgroup_paths"], wanted, self.pid)
             index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
             fds += tasks
             index["cgroups"] = list(range(len(fds), len(fds) + len(unified)))
@@ -227,7 +224,7 @@ class Entry:
         # One with a pid namespace takes everybody in it along, before it is quite dead itself.
         if procfs.ending(self.pid, self.record["init_process_start"]):
             return Error(STOPPED)
-        text = err.message.removeprefix(IN_INIT).removeprefix(START_FAILED)
+        text = err.message.removeprefix(INIT_FAILED).removeprefix(START_FAILED)
         if self.init:
             lead = "unable to apply cgroup configuration: "
             if text.startswith(lead):

@@ -19,7 +19,7 @@ from pyrunc import (
     spec,
 )
 from pyrunc._core import lib
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import INIT_FAILED, START_FAILED, Error, strerror
 from pyrunc.plan import Plan
 
 TYPE_CHECKING = False
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from pyrunc.notify import Relay
 
-START_FAILED = "unable to start container process: "
-INIT_FAILED = START_FAILED + "error during container init: "
 PID_MARK = 9876543210987654  # stands where init puts the pid it has in its own namespace
 
 

@@ -3,7 +3,8 @@
 import os
 
 from pyrunc._core import lib
-from pyrunc.errors import Error
+from pyrunc.errors import INIT_FAILED, Error
+from pyrunc.plan import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,8 +135,6 @@ PROC_FILES = (
     "/proc/sys/crypto/fips_enabled",
 )
 
-IN_INIT = "unable to start container process: error during container init: "
-
 
 class Entry:
     """One of mounts[], decoded.  recursive_*: MOUNT_ATTR_*; the rest of the numbers: MS_*."""
@@ -192,11 +191,6 @@ class Entry:
             self.flags |= plain(self.recursive_set)
         if "\0" in self.source + self.target + self.fstype + self.data:
             raise Error("mount field contains null byte")
-
-
-def clean(path: str) -> str:
-    """An absolute path inside the container, lexically clean; a relative one hangs below "/"."""
-    return "/" + os.path.normpath("/" + path).lstrip("/")  # normpath keeps two leading slashes
 
 
 def strip(path: str, root: str) -> str:
@@ -317,7 +311,7 @@ def check_proc(entry: Entry, facts: "Doc", root: str) -> None:
     else:
         return
     raise Error(
-        f'{IN_INIT}error mounting "{entry.source}" to rootfs at "{target}": '
+        f'{INIT_FAILED}error mounting "{entry.source}" to rootfs at "{target}": '
         f'"{root}{target}" cannot be mounted because {why}'
     )
 

@@ -5,6 +5,8 @@ The numbers and the wire format are those of csrc/plan.h.  Every op remembers th
 came from, so that a failure can name it.
 """
 
+import os
+
 from pyrunc._core import lib
 from pyrunc.errors import Error
 
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     Numbers = tuple[int, ...] | list[int]
+
+
+def clean(path: str) -> str:
+    """An absolute path inside the container, lexically clean; a relative one hangs below "/"."""
+    return "/" + os.path.normpath("/" + path).lstrip("/")  # normpath keeps two leading slashes
 
 
 class Fd:

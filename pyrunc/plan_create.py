@@ -6,7 +6,7 @@ facts_for()    what that needs to know about the host
 
 from pyrunc import mounts, namespaces, process, rootfs
 from pyrunc._core import lib
-from pyrunc.plan import Plan
+from pyrunc.plan import Plan, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def facts_for(spec: "Doc", no_pivot: bool) -> "list[str]":
     for mount in spec.get("mounts", ()):
         if mount.get("type") == "cgroup":
             names += ["cgroup_mode", "cgroup_mounts"]
-        elif mounts.clean(mount["destination"]) == "/proc" and mount.get("type") != "proc":
+        elif clean(mount["destination"]) == "/proc" and mount.get("type") != "proc":
             names.append("procfs")
     if no_pivot:
         names.append("proc_mounts")
@@ -147,7 +147,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         plan.seccomp(*opts["seccomp"])
     # Root may enter directories its user may not (0700 of another's) and the other way round
     # (root-squashing filesystems): tried before and after the change of user.
-    cwd = mounts.clean(user["cwd"])
+    cwd = clean(user["cwd"])
     plan.chdir(cwd, 1)
     # The bounding set can only shrink while CAP_SETPCAP is effective.
     masks = process.capabilities(plan, user, facts.get("last_cap", 0))

@@ -9,8 +9,7 @@ from pyrunc import namespaces, process
 from pyrunc._core import lib
 from pyrunc.errors import Error
 from pyrunc.log import quote
-from pyrunc.mounts import clean
-from pyrunc.plan import Plan
+from pyrunc.plan import Plan, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

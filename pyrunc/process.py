@@ -3,8 +3,8 @@
 Implements the runtime-spec's config.md, "Process", and config-linux.md, "Sysctl".
 """
 
-from pyrunc.errors import Error
-from pyrunc.mounts import IN_INIT, clean
+from pyrunc.errors import INIT_FAILED, Error
+from pyrunc.plan import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,15 +197,15 @@ def environment(env: "list[str] | None") -> "tuple[list[str], bool]":
     for item in reversed(env):
         name, equals, value = item.partition("=")
         if not equals:
-            raise Error(f"{IN_INIT}invalid environment variable: missing '='")
+            raise Error(f"{INIT_FAILED}invalid environment variable: missing '='")
         if not name:
-            raise Error(f"{IN_INIT}invalid environment variable: name cannot be empty")
+            raise Error(f"{INIT_FAILED}invalid environment variable: name cannot be empty")
         if name in seen:
             continue
         seen.add(name)
         if "\0" in item:
             raise Error(
-                f'{IN_INIT}invalid environment variable "{name}": contains nul byte (\\x00)'
+                f'{INIT_FAILED}invalid environment variable "{name}": contains nul byte (\\x00)'
             )
         if name == "HOME":
             if not value:

@@ -5,7 +5,8 @@ Implements the runtime-spec's config.md, "Root", and of config-linux.md "Default
 """
 
 from pyrunc.errors import Error
-from pyrunc.mounts import MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE, PROPAGATION, clean
+from pyrunc.mounts import MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE, PROPAGATION
+from pyrunc.plan import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """The cgroups a container lives in.  This file only knows which module does what.
 
     hierarchies.py  which there are, and the container's path in each
-    place.py        make them, put a process into them
-    exec.py         which of them another process of the container enters
+    place.py        make them, move a process into them
+    entry.py        how a new process enters them by itself, and which ones an exec's does
     limits.py       linux.resources; limits_v1.py, limits_v2.py, devices.py write the files
     stats.py        what is used; stats_v1.py, stats_v2.py; notices.py want of memory, and the end
     fs.py           an existing container's: look, freeze, kill, remove
@@ -21,7 +21,8 @@ _HOMES = {
     "fs": ("freeze", "frozen", "kill_all", "oom_killed", "pids", "remove"),
     "hierarchies": ("mode", "paths"),
     "limits": ("apply", "validate"),
-    "place": ("check_free", "create", "discard", "entries", "join"),
+    "place": ("check_free", "create", "discard", "join"),
+    "entry": ("entries",),
     "recorded": ("record", "resources"),
 }
 

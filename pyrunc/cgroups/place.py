@@ -242,25 +242,3 @@ def _enter(fd: int, pid: int) -> None:
             if err.errno != errno.EINVAL or last:
                 raise
         time.sleep(0.03)
-
-
-def entries(paths: "dict[str, str]") -> "tuple[list[int], int]":
-    """Descriptors through which a new process can enter by itself (the caller closes them).
-
-    A process of one thread that writes `0` to each of the first moves itself, which unlike a move
-    by another waits for no RCU grace period (10 to 20 ms).  The second is a cgroup2 directory, for
-    CLONE_INTO_CGROUP; -1 if there is none.
-    """
-    tasks: "list[int]" = []
-    unified = -1
-    try:
-        for name, path in paths.items():
-            if name:
-                tasks.append(os.open(f"{path}/tasks", os.O_WRONLY | os.O_CLOEXEC))
-            else:
-                unified = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as err:
-        for fd in tasks:
-            os.close(fd)
-        raise Error.os("open", err.filename, err) from err
-    return tasks, unified

@@ -26,7 +26,7 @@ CREATE = [
     "pyrunc.handshake:spawn:after",
     "pyrunc.cgroups:create:before",
     "pyrunc.cgroups:create:after",
-    "pyrunc.cgroups.place:entries:after",
+    "pyrunc.cgroups.entry:entries:after",
     "pyrunc.launch:Launch._mounted:before",
     "pyrunc.cgroups:apply:after",
     "pyrunc.hooks:run:before",

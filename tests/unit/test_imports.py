@@ -20,7 +20,7 @@ MAIN = (
 # Standard library: extension modules, and Python ones that `os` brings along anyway.
 STANDARD = set(
     "_collections_abc _stat abc errno fcntl genericpath os os.path posixpath select stat time _abc "
-    "_json _signal".split()
+    "_json _signal gc".split()
 )
 NATIVE = {"_cffi_backend", "pyrunc._core"}
 COMMON = set(

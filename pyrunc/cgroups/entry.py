@@ -1,6 +1,8 @@
-"""Which cgroups the process of an `exec` enters.
+"""The way into cgroups: descriptors for a process that enters by itself; which ones an exec gets.
 
 May touch: /proc/PID/cgroup and the directories of cgroups (reads only; opens them to be entered).
+
+An exec's --cgroup:
 
     no --cgroup          the container's; where that is gone or takes nobody, those init is in now
     --cgroup PATH        below the container's in every hierarchy; `/` is the container's, no other
@@ -9,10 +11,30 @@ May touch: /proc/PID/cgroup and the directories of cgroups (reads only; opens th
 
 import os
 
-from pyrunc.cgroups import hierarchies
 from pyrunc.cgroups.fs import is_v2
-from pyrunc.cgroups.place import entries
 from pyrunc.errors import Error
+
+
+def entries(paths: "dict[str, str]") -> "tuple[list[int], int]":
+    """Descriptors through which a new process can enter by itself (the caller closes them).
+
+    A process of one thread that writes `0` to each of the first moves itself, which unlike a move
+    by another waits for no RCU grace period (10 to 20 ms).  The second is a cgroup2 directory, for
+    CLONE_INTO_CGROUP; -1 if there is none.
+    """
+    tasks: "list[int]" = []
+    unified = -1
+    try:
+        for name, path in paths.items():
+            if name:
+                tasks.append(os.open(f"{path}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+            else:
+                unified = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as err:
+        for fd in tasks:
+            os.close(fd)
+        raise Error.os("open", err.filename, err) from err
+    return tasks, unified
 
 
 def parse(arguments: "list[str]") -> "dict[str, str]":
@@ -87,6 +109,8 @@ def open_entries(
 
 
 def _of_init(paths: "dict[str, str]", init: int) -> "dict[str, str]":
+    from pyrunc.cgroups import hierarchies
+
     try:
         now = hierarchies.of_process(init)
     except OSError as err:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pyrunc.cgroups import exec as joining
+from pyrunc.cgroups import entry
 from pyrunc.errors import Error
 
 V1 = {"cpu": "/cg/cpu/c", "memory": "/cg/memory/c", "": "/cg/unified/c"}
@@ -23,7 +23,7 @@ V2 = {"": "/cg/c"}
     ],
 )
 def test_argument(arguments, found):
-    assert joining.parse(arguments) == found
+    assert entry.parse(arguments) == found
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_argument(arguments, found):
 )
 def test_bad_argument(arguments, message):
     with pytest.raises(Error) as caught:
-        joining.parse(arguments)
+        entry.parse(arguments)
     assert caught.value.message == message
 
 
@@ -58,33 +58,33 @@ def test_bad_argument(arguments, message):
     ],
 )
 def test_below(paths, wanted, result):
-    assert joining.below(paths, wanted) == result
+    assert entry.below(paths, wanted) == result
 
 
 @pytest.mark.parametrize("path", ["..", "../c2", "a/../..", "../../x"])
 @pytest.mark.parametrize("paths", [V1, V2])
 def test_outside(paths, path):
     with pytest.raises(Error) as caught:
-        joining.below(paths, {"": path})
+        entry.below(paths, {"": path})
     assert caught.value.message == f"bad sub cgroup path: {path}"
 
 
 @pytest.mark.parametrize("paths", [V1, V2])
 def test_unknown_controller(paths):
     with pytest.raises(Error) as caught:
-        joining.below(paths, {"nonsense": "a"})
+        entry.below(paths, {"nonsense": "a"})
     assert caught.value.message == "unknown controller nonsense in SubCgroupPaths"
 
 
 def test_a_missing_directory_is_worded_by_version(tmp_path):
     gone = {"": f"{tmp_path}/gone"}
     with pytest.raises(Error) as caught:
-        joining.open_entries(gone, {"": "sub"}, os.getpid())
+        entry.open_entries(gone, {"": "sub"}, os.getpid())
     assert caught.value.message == (
         f"can't open cgroup: open {tmp_path}/gone/sub: no such file or directory"
     )
     with pytest.raises(Error) as caught:
-        joining.open_entries({"cpu": f"{tmp_path}/gone"}, {"cpu": "sub"}, os.getpid())
+        entry.open_entries({"cpu": f"{tmp_path}/gone"}, {"cpu": "sub"}, os.getpid())
     assert caught.value.message == (
         f"error adding pid 0 to cgroups: open {tmp_path}/gone/sub/tasks: no such file or directory"
     )
