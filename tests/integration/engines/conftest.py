@@ -1,0 +1,173 @@
+"""One private instance of every engine per session, and the check that a test left nothing."""
+
+import json
+import os
+
+import pytest
+from sandbox import IMAGE, Sandbox, image, need, settings
+
+from harness import APPLETS, cgroup_dirs, wait_for
+
+PREFIX = f"pt{os.getpid()}"
+PODMAN = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+@pytest.fixture(scope="session")
+def archive(binaries, tmp_path_factory):
+    """An image of busybox and the probe, as a docker-archive."""
+    directory = tmp_path_factory.mktemp("image")
+    rootfs = directory / "rootfs"
+    for name in ("bin", "etc", "tmp", "root", "proc", "dev", "sys", "run", "var"):
+        (rootfs / name).mkdir(parents=True)
+    for path in binaries:
+        os.link(path, rootfs / "bin" / os.path.basename(path))
+    for name in APPLETS:
+        (rootfs / "bin" / name).symlink_to("busybox")
+    (rootfs / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
+    (rootfs / "etc/group").write_text("root:x:0:\nuser:x:1000:\nextra:x:2000:user\n")
+    return image(directory / "box.tar", IMAGE, rootfs)
+
+
+@pytest.fixture(scope="session")
+def make_sandbox(command, tmp_path_factory):
+    """Makes a sandbox for an engine that needs these programs."""
+    made = []
+
+    def make(*programs):
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        if missing := need("unshare", "nsenter", "ip", "tini", *programs):
+            pytest.skip(missing)
+        made.append(Sandbox(tmp_path_factory.mktemp(programs[0]), command))
+        return made[-1]
+
+    yield make
+    for sandbox in made:
+        sandbox.stop()
+    for path in cgroup_dirs(PREFIX):
+        os.rmdir(path)
+
+
+def directories(path):
+    return [entry.name for entry in os.scandir(path) if entry.is_dir()]
+
+
+class Engine:
+    """An engine in its sandbox.  Calling it runs one command of its command line."""
+
+    __slots__ = ("_base", "before", "sandbox", "states")
+
+    def __init__(self, sandbox, states, *before):
+        self.sandbox = sandbox
+        self.states = states
+        self.before = before
+        self._base = None
+
+    def __call__(self, *args, **options):
+        return self.sandbox(*self.before, *args, **options)
+
+    def terminal(self, *args, **options):
+        return self.sandbox.terminal(*self.before, *args, **options)
+
+    def present(self):
+        """What an engine and its containers leave on a host, as lines."""
+        sandbox = self.sandbox
+        groups = [(path, name) for path in cgroup_dirs(PREFIX) for name in directories(path)]
+        return {
+            *(f"process {pid}: {line}" for pid, line in sandbox.processes().items()),
+            *(f"mount {path}" for path in sandbox.mounts()),
+            *(f"state {name}" for name in sandbox.names(self.states)),
+            *(f"cgroup {path}/{name}" for path, name in groups),
+        }
+
+    def settle(self):
+        """Remember what is there without containers."""
+        self._base = self.present()
+
+    def check(self):
+        """Everything that came after settle() must go."""
+        try:
+            wait_for(lambda: self.present() <= self._base, 5)
+        except AssertionError:
+            pytest.fail("left: " + "\n".join(sorted(self.present() - self._base)), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def containerd_daemon(make_sandbox, archive):
+    """`ctr` on a containerd that reads the configuration in README.md."""
+    sandbox = make_sandbox("containerd", "ctr")
+    path = "/etc/containerd/config.toml"
+    sandbox.write(path, settings()[path])
+    sandbox.daemon("containerd")
+    wait_for(lambda: sandbox("ctr", "version", code=None).code == 0, what="containerd")
+    # The namespace names the cgroups.
+    engine = Engine(sandbox, f"/run/containerd/runc/{PREFIX}", "ctr", "--namespace", PREFIX)
+    engine("images", "import", "--base-name", "localhost/box", archive)
+    engine.settle()
+    return engine
+
+
+@pytest.fixture
+def ctr(containerd_daemon):
+    yield containerd_daemon
+    engine = containerd_daemon
+    for name in engine("tasks", "list", "--quiet").stdout.split():
+        engine("tasks", "delete", "--force", name, code=None)
+    for name in engine("containers", "list", "--quiet").stdout.split():
+        engine("containers", "delete", name, code=None)
+    engine.check()
+
+
+@pytest.fixture(scope="session")
+def podman_store(make_sandbox, archive):
+    """Podman as README.md configures it."""
+    sandbox = make_sandbox("podman", "conmon")
+    path = "/etc/containers/containers.conf"
+    sandbox.write(path, settings()[path])
+    # What this needs is not about pyrunc: no systemd, no journal, and few limits may be raised.
+    sandbox.write(f"{path}.d/tests.conf", PODMAN)
+    engine = Engine(sandbox, "/run/pyrunc", "podman")
+    engine("load", "--quiet", "--input", archive)
+    engine("run", "--rm", IMAGE, "true")  # the first one makes what stays, such as /run/netns
+    engine.settle()
+    return engine
+
+
+@pytest.fixture
+def podman(podman_store):
+    yield podman_store
+    engine = podman_store
+    engine("pod", "rm", "--all", "--force", "--time=0", code=None)
+    engine("rm", "--all", "--force", "--time=0", code=None)
+    engine.check()
+
+
+@pytest.fixture(scope="session")
+def docker_daemon(make_sandbox, archive):
+    """`docker` on a dockerd that reads the configuration in README.md."""
+    sandbox = make_sandbox("dockerd", "docker", "containerd", "iptables")
+    path = "/etc/docker/daemon.json"
+    config = {**json.loads(settings()[path]), "cgroup-parent": f"/{PREFIX}-docker"}
+    sandbox.write(path, json.dumps(config))
+    # -500, the default, takes CAP_SYS_RESOURCE.
+    sandbox.daemon("dockerd", "--oom-score-adjust=0", "--userland-proxy=false")
+    engine = Engine(sandbox, "/run/docker/runtime-runc/moby", "docker")
+    wait_for(lambda: engine("version", code=None).code == 0, what="dockerd")
+    engine("load", "--quiet", "--input", archive)
+    engine.settle()
+    return engine
+
+
+@pytest.fixture
+def docker(docker_daemon):
+    yield docker_daemon
+    engine = docker_daemon
+    if names := engine("ps", "--all", "--quiet").stdout.split():
+        engine("rm", "--force", "--volumes", *names, code=None)
+    engine.check()
