@@ -23,6 +23,7 @@ INIT_SOURCES = [
     "init_sync.c",
     "init_ns.c",
     "init_process.c",
+    "init_sched.c",
     "init_rootfs.c",
     "init_console.c",
     "init_mount.c",

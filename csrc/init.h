@@ -135,6 +135,11 @@ int op_remount(const struct args *a, struct failure *f);
 /* init_console.c */
 int op_console(const struct args *a, struct failure *f);
 int op_pidfd(const struct args *a, struct failure *f);
+/* init_sched.c */
+int op_scheduler(const struct args *a, struct failure *f);
+int op_ioprio(const struct args *a, struct failure *f);
+int op_personality(const struct args *a, struct failure *f);
+int op_mempolicy(const struct args *a, struct failure *f);
 /* init_process.c */
 int op_umask(const struct args *a, struct failure *f);
 int op_rlimit(const struct args *a, struct failure *f);

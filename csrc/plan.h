@@ -68,6 +68,10 @@ enum plan_op {
 	OP_RLIMIT,		/* u u u    RLIMIT_*, soft, hard */
 	OP_LABEL,		/* s s*     value, attribute files below thread-self/attr: the first that exists */
 	OP_NNP,			/*          PR_SET_NO_NEW_PRIVS */
+	OP_SCHEDULER,		/* u u u u u u u  SCHED_*, SCHED_FLAG_*, nice, priority, runtime, deadline, period */
+	OP_IOPRIO,		/* u        class and priority, as ioprio_set(2) takes them */
+	OP_PERSONALITY,		/* u        PER_* */
+	OP_MEMPOLICY,		/* u b      MPOL_* with MPOL_F_*, mask of nodes ("" none) */
 	OP_SECCOMP,		/* b u      struct sock_filter[], SECCOMP_FILTER_FLAG_*; a listener goes
 				 *          to pyrunc */
 	OP_CHDIR,		/* s u      cwd; 1: EACCES and EPERM are forgiven (tried again as the user) */
@@ -130,6 +134,7 @@ enum plan_step {
 	STEP_NULL,		/* the container's /dev/null is missing or not one */
 	STEP_READONLY, STEP_MASK,
 	STEP_PTMX, STEP_PTS, STEP_WINSIZE, STEP_CONSOLE_BIND, STEP_CONSOLE_SEND, STEP_CTTY, STEP_PIDFD,
+	STEP_SCHEDULER, STEP_IOPRIO, STEP_PERSONALITY, STEP_MEMPOLICY,
 	STEP_LABEL, STEP_NNP, STEP_SECCOMP,
 	STEP_RLIMIT, STEP_CHDIR, STEP_CWD_OUTSIDE,
 	STEP_BOUNDING, STEP_KEEPCAPS, STEP_STDIO_OWNER, STEP_SETGROUPS, STEP_SETGID, STEP_SETUID,

@@ -40,6 +40,14 @@ def oom_score(pid: int, score: "int | None") -> None:
         raise Error(text) from err
 
 
+def affinity(pid: int, cpus: "set[int]") -> None:
+    """One half of process.execCPUAffinity.  pid 0: ourselves, and whom we start from now on."""
+    try:
+        os.sched_setaffinity(pid, cpus)
+    except OSError as err:
+        raise Error(f"error setting CPU affinity: {strerror(err.errno or 0)}") from err
+
+
 def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
     """Allow the CPUs that the cpuset allows, whatever our caller was pinned to."""
     try:

@@ -9,7 +9,7 @@ until the process is in the container's cgroup, where `delete` finds it.
 
 import os
 
-from pyrunc import attributes, container, handshake, host, plan_exec, procfs, spec
+from pyrunc import attributes, container, handshake, host, plan_exec, process, procfs, spec
 from pyrunc._core import lib
 from pyrunc.cgroups import entry, fs
 from pyrunc.errors import INIT_FAILED, START_FAILED, Error, strerror
@@ -105,11 +105,17 @@ class Entry:
     def _start(self) -> None:
         facts = host.facts(*plan_exec.facts_for(self.given))
         spec.check_labels(self.given, facts)
+        initial, final = process.affinity(self.given)
+        if initial:  # init has it from us, until it enters the container's cpuset
+            attributes.affinity(0, initial)
 
         def on_sync(init: handshake.Init, point: int) -> None:
             if point == lib.SYNC_JOINED:
                 attributes.oom_score(init.pid, self.given.get("oomScoreAdj"))
-                attributes.forget_affinity(init.pid, _warn)
+                if final:
+                    attributes.affinity(init.pid, final)
+                elif not initial:
+                    attributes.forget_affinity(init.pid, _warn)
 
         self.init = self._spawn(facts)
         handshake.converse(self.init, on_sync, _warn, self._unlock_paused, self._on_listener)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Args = tuple[Any, ...]
 
+EPERM = 1
 EINVAL = 22
 EISDIR = 21
 
@@ -42,6 +43,10 @@ LEADS = {
     lib.STEP_CONSOLE_SEND: "unable to send the console's master",
     lib.STEP_CTTY: "unable to make the console the controlling terminal",
     lib.STEP_PIDFD: "unable to send the pidfd",
+    lib.STEP_SCHEDULER: "error setting scheduler",
+    lib.STEP_IOPRIO: "failed to set io priority",
+    lib.STEP_PERSONALITY: "failed to set personality",
+    lib.STEP_MEMPOLICY: "failed to set memory policy",
     lib.STEP_NNP: "prctl(SET_NO_NEW_PRIVS)",
     lib.STEP_SECCOMP: "unable to init seccomp: error loading seccomp filter into kernel",
     lib.STEP_KEEPCAPS: "unable to set keep caps",
@@ -76,6 +81,8 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
         return f"error setting rlimits for ready process: error setting rlimit type {value}: {why}"
     if name == "hook":
         return f"error running {args[0]}: {hook(args, step, why, value, text)}"
+    if step == lib.STEP_SCHEDULER and err == EPERM and origin.startswith("linux.resources"):
+        return "process scheduler can't be used together with AllowedCPUs"
     if step in LEADS:
         return f"{LEADS[step]}: {why}"
     if name == "symlink":

@@ -14,6 +14,7 @@ from pyrunc import (
     host,
     namespaces,
     plan_create,
+    process,
     procfs,
     record,
     spec,
@@ -113,6 +114,7 @@ class Launch:
         )
         facts = self._facts()
         spec.validate(self.spec, facts, self.no_pivot)
+        process.scheduling(Plan(), self.spec["process"], linux)
         rootfs = spec.rootfs(self.spec, self.bundle)
 
         self.nofile = attributes.make_room()

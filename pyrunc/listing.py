@@ -45,6 +45,10 @@ FIELDS = {
     "rlimit": "resource soft hard",
     "label": "value *files",
     "nnp": "",
+    "scheduler": "policy flags:hex nice:signed priority runtime deadline period",
+    "ioprio": "value:hex",
+    "personality": "domain:hex",
+    "mempolicy": "mode:hex nodes:mask",
     "seccomp": "filter:bytes flags:hex",
     "chdir": "path forgive:flag",
     "bounding": "keep:caps",
@@ -122,6 +126,9 @@ def meaning(arg: "Any", kind: str) -> object:
     """One argument as JSON can hold it."""
     if kind == "fd":
         return f"fd:{arg.index}"
+    if kind == "mask":
+        bits = int.from_bytes(arg, "little")
+        return [bit for bit in range(bits.bit_length()) if bits >> bit & 1]
     if isinstance(arg, bytes):
         return f"{len(arg)} bytes"
     if not isinstance(arg, int):
@@ -142,6 +149,8 @@ def meaning(arg: "Any", kind: str) -> object:
         return SYNC_NAMES[arg]
     if kind == "flag":
         return bool(arg)
+    if kind == "signed":
+        return arg - (1 << 64) if arg >> 63 else arg
     if kind == "octal":
         return f"{arg:04o}"
     if kind == "hex":

@@ -174,6 +174,18 @@ class Plan:
     def nnp(self) -> None:
         self.add("nnp", origin="process.noNewPrivileges")
 
+    def scheduler(self, numbers: "Numbers", times: "Numbers", origin: str) -> None:
+        self.add("scheduler", *numbers, *times, origin=origin)
+
+    def ioprio(self, value: int) -> None:
+        self.add("ioprio", value, origin="process.ioPriority")
+
+    def personality(self, domain: int) -> None:
+        self.add("personality", domain, origin="linux.personality")
+
+    def mempolicy(self, mode: int, nodes: bytes) -> None:
+        self.add("mempolicy", mode, nodes, origin="linux.memoryPolicy")
+
     def seccomp(self, program: bytes, flags: int) -> None:
         self.add("seccomp", program, flags, origin="linux.seccomp")
 

@@ -135,6 +135,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     nnp = bool(user.get("noNewPrivileges"))
     if nnp:
         plan.nnp()
+    process.scheduling(plan, user, linux)
     process.selinux(plan, user)
     env, needs_home = process.environment(user.get("env"))
     identity = user.get("user", {})

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     Doc = dict[str, Any]
 
 ID_MAX = 0xFFFFFFFF
+# What a process object may have, and the record's name for that of the first process.
+SCHEDULING = {
+    "scheduler": "scheduler",
+    "ioPriority": "io_priority",
+    "execCPUAffinity": "exec_cpu_affinity",
+}
 
 
 # --- the process object ---
@@ -83,6 +89,9 @@ def inherited(given: "Doc", config: "Doc", caps: "list[str] | tuple[str, ...]" =
         whole["capabilities"] = _with_caps(whole["capabilities"], caps)
     if not whole.get("rlimits"):
         whole["rlimits"] = config.get("rlimits") or []
+    for key, name in SCHEDULING.items():
+        if whole.get(key) is None and config.get(name) is not None:
+            whole[key] = config[name]
     user = dict(whole.get("user", {}))
     user.pop("umask", None)
     if config.get("umask") is not None:
@@ -100,6 +109,18 @@ def _with_caps(sets: "Doc", caps: "list[str] | tuple[str, ...]") -> "Doc":
     inheritable = grown.get("inheritable", ())
     grown["ambient"] = [*grown.get("ambient", ()), *(cap for cap in caps if cap in inheritable)]
     return grown
+
+
+def stored_linux(config: "Doc") -> "Doc":
+    """What the record has of linux.* that concerns every process, by its name in the spec."""
+    linux: Doc = {}
+    for key, name in (("personality", "personality"), ("memoryPolicy", "memory_policy")):
+        if config.get(name) is not None:
+            linux[key] = config[name]
+    cpus = (config.get("cgroups") or {}).get("cpuset_cpus")
+    if cpus:
+        linux["resources"] = {"cpu": {"cpus": cpus}}
+    return linux
 
 
 def facts_for(given: "Doc") -> "list[str]":
@@ -151,6 +172,7 @@ def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if nnp:
         plan.nnp()
     process.umask(plan, given)
+    process.scheduling(plan, given, stored_linux(config))
 
     # -- Giving up rights, from here on one-way.
     process.selinux(plan, given)

@@ -216,6 +216,26 @@ def environment(env: "list[str] | None") -> "tuple[list[str], bool]":
     return result, needs_home
 
 
+def scheduling(plan: "Plan", process: "Doc", linux: "Doc") -> None:
+    """What few configurations have: scheduler, I/O priority, personality, memory policy."""
+    if (process.keys() & {"scheduler", "ioPriority", "execCPUAffinity"}) or (
+        linux.keys() & {"personality", "memoryPolicy"}
+    ):
+        from pyrunc import scheduling as few
+
+        few.affinity(process)  # only exec has a use for it, but create refuses a bad one
+        few.apply(plan, process, linux)
+
+
+def affinity(process: "Doc") -> "tuple[set[int], set[int]]":
+    """(initial, final) CPUs of execCPUAffinity; empty: not configured."""
+    if process.get("execCPUAffinity") is None:
+        return set(), set()
+    from pyrunc import scheduling as few
+
+    return few.affinity(process)
+
+
 def user(plan: "Plan", identity: "Doc", facts: "Doc") -> None:
     """Become process.user.  setgroups also with no group at all: the caller's are not inherited."""
     plan.user(

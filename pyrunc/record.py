@@ -126,7 +126,20 @@ def _config(
         "version": spec.get("ociVersion", ""),
         "labels": [f"{key}={annotations[key]}" for key in annotations] + [f"bundle={bundle}"],
         "no_new_keyring": bool(opts.get("no_new_keyring")),
+        **_scheduling(process, linux),
     }
+
+
+def _scheduling(process: "dict[str, Any]", linux: "dict[str, Any]") -> "dict[str, Any]":
+    """What few containers have, and what an exec takes from here; absent like runc's."""
+    found = {
+        "scheduler": process.get("scheduler"),
+        "io_priority": process.get("ioPriority"),
+        "exec_cpu_affinity": process.get("execCPUAffinity"),
+        "personality": linux.get("personality"),
+        "memory_policy": linux.get("memoryPolicy"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _device(device: "dict[str, Any]") -> "dict[str, Any]":

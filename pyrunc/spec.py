@@ -38,8 +38,7 @@ HOOKS = (
 OTHER_PLATFORMS = ("freebsd", "zos", "solaris", "windows", "vm")
 
 # Members that mean something to the container, and that we can not give it yet.
-UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "personality")
-UNSUPPORTED_PROCESS = ("scheduler", "ioPriority")
+UNSUPPORTED_LINUX = ("intelRdt",)
 
 
 # --- reading ---
@@ -133,9 +132,6 @@ def validate(doc: "Doc", facts: "dict[str, Any]", no_pivot: bool = False) -> Non
         for name in OTHER_PLATFORMS:
             if name in doc:
                 raise Error(f"config is not for Linux: it has {name}, but no linux")
-    for name in UNSUPPORTED_PROCESS:
-        if name in process:
-            raise _unsupported(f"process.{name}")
     _check_propagation(linux.get("rootfsPropagation", ""), no_pivot)
     kinds = _check_namespaces(linux.get("namespaces", ()))
     _check_linux(linux)

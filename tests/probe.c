@@ -9,12 +9,14 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -196,6 +198,24 @@ static int notify(char **texts)
 	return 0;
 }
 
+/* Policies of CPU, I/O and memory; -1 where the kernel has none. */
+static void scheduling(void)
+{
+	struct sched_param param = { 0 };
+	unsigned long nodes[16] = { 0 };
+	int mode = -1;
+
+	(void)sched_getparam(0, &param);
+	number("sched_policy", sched_getscheduler(0));
+	number("sched_priority", param.sched_priority);
+	number("ioprio", syscall(SYS_ioprio_get, 1, 0));
+	number("personality", syscall(SYS_personality, 0xffffffff));
+	if (syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, NULL, 0) < 0)
+		mode = -1;
+	number("mempolicy", mode);
+	number("mempolicy_nodes", (long)nodes[0]);
+}
+
 int main(int argc, char **argv, char **envp)
 {
 	char cwd[4096];
@@ -226,6 +246,7 @@ int main(int argc, char **argv, char **envp)
 	text("machine", name.machine);
 	number("nice", getpriority(PRIO_PROCESS, 0));
 	number("tty", isatty(0));
+	scheduling();
 	status();
 	limits();
 	lines("oom_score_adj", "/proc/self/oom_score_adj");

@@ -47,6 +47,11 @@ SECCOMP_ARCHS = (
     "RISCV64 S390 S390X X32 X86 X86_64"
 ).split()
 SECCOMP_FLAGS = "TSYNC SPEC_ALLOW LOG WAIT_KILLABLE_RECV".split()
+MEMORY_MODES = (
+    "MPOL_BIND MPOL_DEFAULT MPOL_INTERLEAVE MPOL_LOCAL MPOL_PREFERRED MPOL_PREFERRED_MANY "
+    "MPOL_WEIGHTED_INTERLEAVE"
+).split()
+MEMORY_FLAGS = "MPOL_F_NUMA_BALANCING MPOL_F_RELATIVE_NODES MPOL_F_STATIC_NODES".split()
 # Annotations that change what happens on the host.
 UNSAFE_ANNOTATIONS = ("bundle", "org.systemd.property.", "org.criu.config")
 
@@ -86,6 +91,7 @@ def document() -> "dict[str, Any]":
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
+            "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},
         },

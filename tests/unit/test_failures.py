@@ -372,6 +372,10 @@ STEPS = {
     "PIDFD": lambda p: p.pidfd(0, "standard"),
     "LABEL": lambda p: p.label("l", "exec"),
     "RLIMIT": lambda p: p.rlimit(7, 1, 2),
+    "SCHEDULER": lambda p: p.scheduler((0, 0, 0, 0), (0, 0, 0), "process.scheduler"),
+    "IOPRIO": lambda p: p.ioprio(0),
+    "PERSONALITY": lambda p: p.personality(8),
+    "MEMPOLICY": lambda p: p.mempolicy(0, b""),
     "NNP": lambda p: p.nnp(),
     "SECCOMP": lambda p: p.seccomp(b"", 0),
     "CHDIR CWD_OUTSIDE": lambda p: p.chdir("/", 0),
@@ -407,6 +411,16 @@ def test_every_step_is_worded():
 def test_links(step, sentence):
     found = word(lambda p: p.symlink("pts/ptmx", "/dev/ptmx", 1), step, errno.EROFS)
     assert found == f"{sentence}read-only file system"
+
+
+def test_a_deadline_is_not_for_some_of_the_cpus():
+    def op(origin):
+        return lambda p: p.scheduler((6, 0, 0, 0), (1, 1, 1), origin)
+
+    cpus = word(op("linux.resources.cpu.cpus"), lib.STEP_SCHEDULER, errno.EPERM)
+    assert cpus == "process scheduler can't be used together with AllowedCPUs"
+    plain = word(op("process.scheduler"), lib.STEP_SCHEDULER, errno.EPERM)
+    assert plain == "error setting scheduler: operation not permitted"
 
 
 def test_what_is_unknown_still_makes_a_sentence():

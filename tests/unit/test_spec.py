@@ -363,11 +363,7 @@ def test_validate_refuses(bundle, path, value, message):
 @pytest.mark.parametrize(
     "path, value, name",
     [
-        ("process.scheduler", {"policy": "SCHED_RR"}, "process.scheduler"),
-        ("process.ioPriority", {"class": "IOPRIO_CLASS_BE"}, "process.ioPriority"),
         ("linux.intelRdt", {}, "linux.intelRdt"),
-        ("linux.memoryPolicy", {"mode": "MPOL_BIND"}, "linux.memoryPolicy"),
-        ("linux.personality", {"domain": "LINUX32"}, "linux.personality"),
         (
             "linux.namespaces",
             [{"type": "mount"}, {"type": "user"}],
