@@ -160,6 +160,7 @@ def docker_daemon(make_sandbox, archive):
     engine = Engine(sandbox, "/run/docker/runtime-runc/moby", "docker")
     wait_for(lambda: engine("version", code=None).code == 0, what="dockerd")
     engine("load", "--quiet", "--input", archive)
+    engine("run", "--rm", "--net", "host", IMAGE, "true")  # /run/docker/netns/default stays
     engine.settle()
     return engine
 
