@@ -9,12 +9,14 @@ from sandbox import IMAGE, Sandbox, image, need, settings
 from harness import APPLETS, cgroup_dirs, wait_for
 
 PREFIX = f"pt{os.getpid()}"
+PAUSE = "localhost/pause:latest"
 PODMAN = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+infra_image = "localhost/pause:latest"
 """
 
 
@@ -80,7 +82,7 @@ class Engine:
         sandbox = self.sandbox
         groups = [(path, name) for path in cgroup_dirs(PREFIX) for name in directories(path)]
         return {
-            *(f"process {pid}: {line}" for pid, line in sandbox.processes().items()),
+            *(f"process {line}" for line in sandbox.processes().values()),
             *(f"mount {path}" for path in sandbox.mounts()),
             *(f"state {name}" for name in sandbox.names(self.states)),
             *(f"cgroup {path}/{name}" for path, name in groups),
@@ -134,6 +136,9 @@ def podman_store(make_sandbox, archive):
     sandbox.write(f"{path}.d/tests.conf", PODMAN)
     engine = Engine(sandbox, "/run/pyrunc", "podman")
     engine("load", "--quiet", "--input", archive)
+    folder = os.path.dirname(archive)
+    pause = image(f"{folder}/pause.tar", PAUSE, f"{folder}/rootfs", Cmd=["sleep", "1000000"])
+    engine("load", "--quiet", "--input", pause)
     engine("run", "--rm", IMAGE, "true")  # the first one makes what stays, such as /run/netns
     engine.settle()
     return engine

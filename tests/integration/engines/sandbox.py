@@ -178,6 +178,14 @@ class Sandbox:
         self._daemons.append(process)
         return process
 
+    def restart(self, name):
+        """End a daemon as a service manager would, and start it again."""
+        (old,) = [process for process in self._daemons if name in process.args]
+        os.kill(child(old), signal.SIGTERM)
+        old.wait(20)
+        self._daemons.remove(old)
+        self.daemon(*old.args[len(self.argv()) :])
+
     def log(self, name):
         return read(f"{self.directory}/{name}.log")
 
