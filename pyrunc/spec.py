@@ -68,7 +68,16 @@ def load(path: str = "config.json") -> "Doc":
     if doc is None:
         raise Error("config cannot be null")
     check_process(doc.get("process"))
+    _read_as_of(doc, doc["ociVersion"])
     return doc
+
+
+def _read_as_of(doc: "Doc", version: str) -> None:
+    """Before 1.3 a pids.limit could not be left out: 0 was no limit, and Podman 4 means that."""
+    if version.startswith(("1.0.", "1.1.", "1.2.")):
+        pids = doc.get("linux", {}).get("resources", {}).get("pids", {})
+        if pids.get("limit") == 0:
+            del pids["limit"]
 
 
 def load_process(path: str) -> "Doc":

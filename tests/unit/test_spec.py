@@ -199,6 +199,24 @@ def test_a_document_is_read_as_go_reads_it(text, expected):
     assert not doc
 
 
+@pytest.mark.parametrize(
+    "version, expected",
+    [
+        ("1.0.2-dev", {}),
+        ("1.2.1", {}),
+        ("1.3.0", {"limit": 0}),
+        ("1.10.0", {"limit": 0}),
+        ("2.0.0", {"limit": 0}),
+    ],
+)
+@pytest.mark.usefixtures("bundle")
+def test_no_processes_is_no_limit_in_an_old_configuration(version, expected):
+    doc = changed({**MINIMAL, "ociVersion": version}, "linux.resources.pids", {"limit": 0})
+    assert load(doc)["linux"]["resources"]["pids"] == expected
+    doc = changed(doc, "linux.resources.pids", {"limit": 7})
+    assert load(doc)["linux"]["resources"]["pids"] == {"limit": 7}
+
+
 def scramble(value, draw):
     """The same document in the eyes of Go: other case, nulls, unknown members."""
     if isinstance(value, list):
