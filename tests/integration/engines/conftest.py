@@ -1,7 +1,9 @@
 """One private instance of every engine per session, and the check that a test left nothing."""
 
+import contextlib
 import json
 import os
+import re
 
 import pytest
 from sandbox import IMAGE, Sandbox, image, need, settings
@@ -10,6 +12,7 @@ from harness import APPLETS, cgroup_dirs, wait_for
 
 PREFIX = f"pt{os.getpid()}"
 PAUSE = "localhost/pause:latest"
+EVENTS = "/run/libpod/events/events.log"
 PODMAN = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -18,6 +21,13 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 infra_image = "localhost/pause:latest"
 """
+
+
+@pytest.fixture
+def v1_files(cgroup_mode):
+    """For a test that reads limits where cgroup v1 has them."""
+    if cgroup_mode == "v2":
+        pytest.skip("needs the files of cgroup v1")
 
 
 @pytest.fixture(scope="session")
@@ -80,13 +90,22 @@ class Engine:
     def present(self):
         """What an engine and its containers leave on a host, as lines."""
         sandbox = self.sandbox
-        groups = [(path, name) for path in cgroup_dirs(PREFIX) for name in directories(path)]
         return {
             *(f"process {line}" for line in sandbox.processes().values()),
             *(f"mount {path}" for path in sandbox.mounts()),
             *(f"state {name}" for name in sandbox.names(self.states)),
-            *(f"cgroup {path}/{name}" for path, name in groups),
+            *(f"cgroup {path}" for path in self.cgroups()),
         }
+
+    def known(self):
+        """The ids of Podman's containers and pods, out of its log of events."""
+        return set(re.findall(r'"ID":"(\w{64})"', self.sandbox.read(EVENTS)))
+
+    def cgroups(self):
+        """Those beneath our own, and those of Podman's containers."""
+        ours = [f"{path}/{name}" for path in cgroup_dirs(PREFIX) for name in directories(path)]
+        known = self.known()
+        return ours + [path for path in cgroup_dirs("libpod-") if path[-64:] in known]
 
     def settle(self):
         """Remember what is there without containers."""
@@ -141,7 +160,14 @@ def podman_store(make_sandbox, archive):
     engine("load", "--quiet", "--input", pause)
     engine("run", "--rm", IMAGE, "true")  # the first one makes what stays, such as /run/netns
     engine.settle()
-    return engine
+    yield engine
+    # Podman forgets those of its pods that have no controller, and never removes its own.
+    known = engine.known()
+    for parent in cgroup_dirs("libpod_parent"):
+        pods = [name for name in directories(parent) if name in known]
+        for name in (*pods, "conmon", "."):
+            with contextlib.suppress(OSError):  # none, or somebody else's Podman
+                os.rmdir(os.path.normpath(f"{parent}/{name}"))
 
 
 @pytest.fixture

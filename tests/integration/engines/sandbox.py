@@ -124,8 +124,11 @@ class Sandbox:
         assert code is None or result.code == code, f"{args}: {result}"
         return result
 
-    def terminal(self, *args, keys="", code=0, timeout=30, rows=24, columns=80):
-        """Run a program on a terminal of its own, type `keys`; returns what the terminal shows."""
+    def terminal(self, *args, keys="", after="", code=0, timeout=30, rows=24, columns=80):
+        """Run a program on a terminal of its own; returns what the terminal shows.
+
+        keys: what is typed, once the terminal shows `after`.
+        """
         master, slave = os.openpty()
         termios.tcsetwinsize(slave, (rows, columns))
 
@@ -144,10 +147,11 @@ class Sandbox:
         os.set_blocking(master, False)
         shown = b""
         deadline = time.monotonic() + timeout
-        if keys:
-            os.write(master, keys.encode())
         try:
             while True:
+                if keys and after.encode() in shown:
+                    os.write(master, keys.encode())
+                    keys = ""
                 ended = process.poll() is not None
                 try:
                     shown += os.read(master, 65536)
@@ -192,6 +196,13 @@ class Sandbox:
     def write(self, path, content):
         """A file as the sandbox sees it."""
         self("sh", "-c", 'mkdir -p "$(dirname "$0")" && cat > "$0"', path, stdin=content)
+
+    def read(self, path):
+        """The content of a file of the sandbox; empty if there is none."""
+        try:
+            return read(f"/proc/{self.pid}/root{path}")
+        except FileNotFoundError:
+            return ""
 
     def names(self, directory):
         """What is in a directory of the sandbox."""

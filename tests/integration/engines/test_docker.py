@@ -113,6 +113,7 @@ def test_a_paused_container_can_be_killed(docker):
     docker("rm", "--force", name)
 
 
+@pytest.mark.usefixtures("v1_files")
 def test_update(docker):
     name = up(docker, "--memory", "64m", "--memory-swap", "64m")
     docker("update", "--memory", "32m", "--memory-swap", "48m", "--cpu-shares", "300", name)
@@ -202,6 +203,7 @@ def test_capabilities(docker):
     assert caps("--cap-drop", "ALL", "--cap-add", "NET_ADMIN") == "0000000000001000"
 
 
+@pytest.mark.usefixtures("v1_files")
 def test_limits(docker):
     options = ("--ulimit", "nofile=100:200", "--pids-limit", "20", "--cpus", "0.5")
     script = "ulimit -n; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"

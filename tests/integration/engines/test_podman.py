@@ -27,7 +27,7 @@ def test_exit_codes(podman, code):
 
 
 @pytest.mark.parametrize(
-    ("program", "code"), [("/no/such", 127), ("nosuch", 127), ("/etc/passwd", 126)]
+    ("program", "code"), [("/no/such", 127), ("nosuch", 127), ("/etc/passwd", 126), ("/etc", 126)]
 )
 def test_programs_that_cannot_run(podman, program, code):
     podman("run", "--rm", IMAGE, program, code=code)
@@ -86,6 +86,7 @@ def test_a_paused_container_can_be_removed(podman):
     podman("rm", "--force", "--time", "0", name)
 
 
+@pytest.mark.usefixtures("v1_files")
 def test_limits(podman):
     options = ("--memory", "32m", "--pids-limit", "20", "--cpus", "0.5")
     read = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us"
@@ -93,6 +94,7 @@ def test_limits(podman):
     assert done.stdout.split() == [str(32 << 20), "20", "50000"]
 
 
+@pytest.mark.usefixtures("v1_files")
 def test_update(podman):
     name = up(podman, "--memory", "64m")
     podman("update", "--cpu-shares", "300", name)
@@ -112,17 +114,6 @@ def test_a_pod(podman):
     podman("wait", first)
     podman("pod", "stop", "--time", "0", "pod")
     podman("pod", "rm", "pod")
-
-
-def test_kube_play(podman):
-    container = {"name": "box", "image": IMAGE, "command": ["sleep", "1000"]}
-    container["imagePullPolicy"] = "Never"
-    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}
-    manifest["spec"] = {"containers": [container]}
-    podman.sandbox.write("/etc/web.yaml", json.dumps(manifest))
-    podman("kube", "play", "--network", "none", "/etc/web.yaml")
-    assert state(podman, "web-box") == "running"
-    podman("kube", "down", "/etc/web.yaml")
 
 
 def test_a_health_check(podman):
