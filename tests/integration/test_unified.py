@@ -12,31 +12,6 @@ import pytest
 
 from harness import alive, processes_in, read, wait_for
 
-SCRIPT = """#!/bin/sh
-exec unshare -m --propagation private sh -c '
-    mount -t cgroup2 none /sys/fs/cgroup && exec "$@"' sh {command} "$@"
-"""
-
-
-@pytest.fixture
-def v2(pyrunc, cgroup_mode, tmp_path):
-    """The command where /sys/fs/cgroup is a cgroup2 mount; the root's controllers stay."""
-    if cgroup_mode == "v1":
-        pytest.skip("needs cgroup2")
-    root = "/sys/fs/cgroup" if cgroup_mode == "v2" else "/sys/fs/cgroup/unified"
-    before = read(f"{root}/cgroup.subtree_control").split()
-    wrapper = tmp_path / "pyrunc-v2"
-    wrapper.write_text(SCRIPT.format(command=pyrunc.command))
-    wrapper.chmod(0o755)
-    if cgroup_mode == "hybrid":
-        pyrunc.command = str(wrapper)
-    yield pyrunc
-    for name in pyrunc.names():
-        pyrunc("delete", "--force", name, code=None)
-    for name in set(read(f"{root}/cgroup.subtree_control").split()) - set(before):
-        with open(f"{root}/cgroup.subtree_control", "w") as file:
-            file.write(f"-{name}")
-
 
 @pytest.fixture
 def running(v2, bundle):
