@@ -121,9 +121,10 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         process.umask(plan, user)
 
     # -- What needs privileges, but no mount.
-    if "hostname" in spec:
+    # An empty one means none: without a uts namespace it would be the host's that is emptied.
+    if spec.get("hostname"):
         plan.hostname(spec["hostname"])
-    if "domainname" in spec:
+    if spec.get("domainname"):
         plan.domainname(spec["domainname"])
     # Before /proc/sys turns read-only.  AppArmor's file may be on a masked path, too.
     process.apparmor(plan, user)

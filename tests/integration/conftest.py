@@ -56,6 +56,7 @@ def pyrunc(command, tmp_path):
         pytest.skip("needs root")
     prefix = f"pt{os.getpid()}-{tmp_path.name}-"
     runtime = Runtime(command, tmp_path, prefix)
+    host = os.uname().nodename
     yield runtime
     for name in runtime.names():
         runtime("delete", "--force", name, code=None)
@@ -65,6 +66,7 @@ def pyrunc(command, tmp_path):
     assert not cgroup_dirs(prefix)
     mounts = [line for line in read("/proc/self/mountinfo").splitlines() if str(tmp_path) in line]
     assert not mounts
+    assert os.uname().nodename == host, "the host was renamed"
     null = os.stat("/dev/null")
     assert stat.S_ISCHR(null.st_mode) and null.st_rdev == os.makedev(1, 3)
     assert (null.st_mode & 0o777, null.st_uid) == (0o666, 0)

@@ -57,6 +57,18 @@ START = [
     "pyrunc.files:unlink:after",
     "pyrunc.container:release:after",
 ]
+EXEC = [
+    "pyrunc.container:lock:after",
+    "pyrunc.enter:Entry.look:after",
+    "pyrunc.cgroups.entry:open_entries:after",
+    "pyrunc.handshake:spawn:after",
+    "pyrunc.attributes:forget_affinity:before",
+    "pyrunc.attributes:forget_affinity:after",
+    "pyrunc.handshake:converse:after",
+    "pyrunc.attributes:pid_file:before",
+    "pyrunc.attributes:pid_file:after",
+    "pyrunc.enter:Entry.start:after",
+]
 DELETE = [
     "pyrunc.processes:kill:before",
     "pyrunc.processes:kill:after",
@@ -122,6 +134,24 @@ def test_killed_start(pyrunc, bundle, point):
     if wait_for(lambda: pyrunc.status(name), what="status") == "created":
         pyrunc("start", name, code=None)
     wait_for(lambda: pyrunc.status(name) == "running", what="running")
+    assert_removed(pyrunc, name)
+
+
+@pytest.mark.parametrize("detached", [False, True])
+@pytest.mark.parametrize("point", EXEC)
+def test_killed_exec(pyrunc, bundle, point, detached):
+    name = pyrunc.up(bundle.args("sleep", "1000"))
+    options = ["-d"] if detached else []
+    path = f"{pyrunc.directory}/pid"
+    strike(pyrunc, point, "exec", *options, "--pid-file", path, name, "sleep", "2000")
+    # Its program runs if it was executed, and nothing else does: init died with its creator.
+    executed = EXEC.index(point) >= EXEC.index("pyrunc.handshake:converse:after")
+    count = 2 if executed else 1
+    wait_for(lambda: len(processes_in(name)) == count, what=f"{count} processes")
+    assert os.path.exists(path) == (
+        EXEC.index(point) >= EXEC.index("pyrunc.attributes:pid_file:after")
+    )
+    assert pyrunc("exec", name, "echo", "fine").stdout == "fine\n"
     assert_removed(pyrunc, name)
 
 

@@ -271,3 +271,10 @@ def test_a_bind_on_proc_wants_to_know_where_procfs_is():
     spec = load("containerd")
     spec["mounts"] = [{"destination": "/proc", "source": "/p", "options": ["bind"]}]
     assert "procfs" in facts_for(spec, False)
+
+
+def test_an_empty_hostname_is_none():
+    spec = load("default")
+    spec.update(hostname="", domainname="")
+    spec["linux"]["namespaces"] = [n for n in spec["linux"]["namespaces"] if n["type"] != "uts"]
+    assert not {"hostname", "domainname"} & set(names(make(spec)))
