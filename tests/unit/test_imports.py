@@ -28,6 +28,10 @@ COMMON = set(
     "pyrunc.procfs pyrunc.container pyrunc.cgroups pyrunc.cgroups.fs".split()
 )
 ENDING = {"pyrunc.processes", "pyrunc.signals"}
+ENTERING = set(
+    "pyrunc.enter pyrunc.attributes pyrunc.handshake pyrunc.host pyrunc.spec pyrunc._schema "
+    "pyrunc.plan pyrunc.plan_exec pyrunc.process pyrunc.namespaces pyrunc.cgroups.entry".split()
+)
 MORE = ENDING | {"pyrunc.freezer"}
 ALLOWED = {
     "state": COMMON | NATIVE | {"pyrunc.commands.state"},
@@ -38,6 +42,7 @@ ALLOWED = {
     "pause": COMMON | NATIVE | {"pyrunc.commands.pause", "pyrunc.freezer"},
     "resume": COMMON | NATIVE | {"pyrunc.commands.resume", "pyrunc.freezer"},
     "ps": COMMON | ENDING | {"pyrunc.commands.ps"},
+    "exec": COMMON | NATIVE | ENTERING | {"pyrunc.commands.exec"},
 }
 
 
@@ -91,7 +96,7 @@ def root(tmp_path):
 
 @pytest.mark.parametrize("verb", ALLOWED)
 def test_verb_imports_only_what_it_may(verb, root, bare):
-    argv = [] if verb == "list" else ["c"]
+    argv = {"list": [], "exec": ["--detach", "c", "true"]}.get(verb, ["c"])
     loaded = imported("-c", MAIN, SITE, "pyrunc", "--root", root, verb, *argv) - bare
     assert "pyrunc.cli" in loaded
     assert not loaded - STANDARD - ALLOWED[verb]
