@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
 
+import prctl
 import pytest
 
 from harness import Bundle, Runtime, cgroup_dirs, processes_in, read, wait_for
@@ -126,3 +128,37 @@ def v2(pyrunc, cgroup_mode, tmp_path):
     for name in set(read(f"{root}/cgroup.subtree_control").split()) - set(before):
         with open(f"{root}/cgroup.subtree_control", "w") as file:
             file.write(f"-{name}")
+
+
+@pytest.fixture
+def reaper():
+    """The test process inherits orphans, as a shim does; reaper() is the set of its new children.
+
+    None of them outlives the test.
+    """
+
+    def children():
+        return {int(pid) for pid in read(f"/proc/self/task/{os.getpid()}/children").split()}
+
+    before = children()
+    prctl.set_child_subreaper(True)
+    yield lambda: children() - before
+    while left := children() - before:
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    prctl.set_child_subreaper(False)
+
+
+@pytest.fixture
+def play(pyrunc, reaper):
+    """play(Shim, bundle): one of callers.py, with its pipes closed at the end."""
+    players = []
+
+    def start(kind, bundle):
+        players.append(kind(pyrunc, bundle))
+        return players[-1]
+
+    yield start
+    for player in players:
+        player.close()
