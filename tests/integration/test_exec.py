@@ -101,9 +101,10 @@ def test_it_is_a_session_leader_in_the_containers_pid_namespace(pyrunc, up):
     assert seen["ppid"] == 0, "its parent is outside"
 
 
-def test_cgroups_are_the_containers(pyrunc, up):
-    theirs = read(f"/proc/{pyrunc.pid(up)}/cgroup").splitlines()
-    assert probe(pyrunc, up)["cgroup"] == theirs
+def test_cgroups_are_the_containers(pyrunc, bundle):
+    name = pyrunc.up(bundle.namespace("cgroup", False).args("sleep", "1000"))
+    theirs = read(f"/proc/{pyrunc.pid(name)}/cgroup").splitlines()
+    assert probe(pyrunc, name)["cgroup"] == theirs
 
 
 def test_cgroup_namespace(pyrunc, bundle):

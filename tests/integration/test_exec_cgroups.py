@@ -20,8 +20,8 @@ def up(pyrunc, bundle, cgroup_mode):
 
 @pytest.fixture
 def unified(v2, bundle):
-    """The id of a running container with a v2 cgroup."""
-    return v2.up(bundle.args("sleep", "1000"))
+    """The id of a running container with a v2 cgroup, and no cgroup namespace."""
+    return v2.up(bundle.namespace("cgroup", False).args("sleep", "1000"))
 
 
 def paths(pyrunc, name):
