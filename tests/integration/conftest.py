@@ -144,9 +144,11 @@ def reaper():
     prctl.set_child_subreaper(True)
     yield lambda: children() - before
     while left := children() - before:
+        # All of them first: an init is not gone before everybody in its pid namespace was reaped.
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        for _ in left:
+            os.waitpid(-1, 0)
     prctl.set_child_subreaper(False)
 
 
