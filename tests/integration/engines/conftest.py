@@ -186,6 +186,7 @@ def docker_daemon(make_sandbox, archive):
     path = "/etc/docker/daemon.json"
     config = {**json.loads(settings()[path]), "cgroup-parent": f"/{PREFIX}-docker"}
     sandbox.write(path, json.dumps(config))
+    sandbox("ln", "-sf", "pyrunc", "/usr/local/bin/runc")  # what BuildKit runs
     # -500, the default, takes CAP_SYS_RESOURCE.
     sandbox.daemon("dockerd", "--oom-score-adjust=0", "--userland-proxy=false")
     engine = Engine(sandbox, "/run/docker/runtime-runc/moby", "docker")
