@@ -288,8 +288,8 @@ def test_devices_and_their_rules(docker):
 
 
 def test_a_device_rule(docker):
-    script = "mknod /tun c 10 200; true </tun; true"
-    refused = "can't open /tun: Operation not permitted"
+    script = "mknod /fuse c 10 229; true </fuse; true"
+    refused = "can't open /fuse: Operation not permitted"
     assert refused in docker("run", "--rm", IMAGE, "sh", "-c", script, code=None).stderr
     name = up(docker, "--device-cgroup-rule=c 10:* rwm")
     docker("update", "--cpu-shares=200", name)
