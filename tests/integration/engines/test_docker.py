@@ -5,7 +5,7 @@ import json
 import pytest
 from sandbox import IMAGE
 
-from harness import wait_for
+from harness import read, wait_for
 
 
 def up(docker, *options, command=("sleep", "1000")):
@@ -201,6 +201,21 @@ def test_capabilities(docker):
 
     assert caps("--cap-drop", "ALL") == "0000000000000000"
     assert caps("--cap-drop", "ALL", "--cap-add", "NET_ADMIN") == "0000000000001000"
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["in parts", "as one option"])
+def test_privileged(docker, real):
+    options = ["--privileged"]
+    if not real:
+        options = ["--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--security-opt=seccomp=unconfined"]
+        options += ["--security-opt=systempaths=unconfined", "--security-opt=apparmor=unconfined"]
+    elif not int(read("/proc/self/status").partition("CapBnd:")[2].split()[0], 16) >> 24 & 1:
+        pytest.skip("Docker asks for CAP_SYS_RESOURCE, which root does not have here")
+    script = "mount -t tmpfs tmpfs /tmp && ls /sys/firmware | wc -l"
+    done = docker("run", "--rm", *options, IMAGE, "sh", "-c", script)
+    assert int(done.stdout) > 0
+    done = docker("run", "--rm", IMAGE, "mount", "-t", "tmpfs", "tmpfs", "/tmp", code=1)
+    assert "ermitted" in done.stderr or "denied" in done.stderr
 
 
 @pytest.mark.usefixtures("v1_files")
