@@ -25,6 +25,7 @@ from harness import Result, alive, read, wait_for
 README = os.path.join(os.path.dirname(__file__), "..", "..", "..", "README.md")
 IMAGE = "localhost/box:latest"
 BINARY = "/usr/local/bin/pyrunc"
+NS_GET_PARENT = 0xB702
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # $1: an empty directory, $2: the command.  The tmpfs is where overlay and its users may write.
@@ -66,6 +67,23 @@ def settings():
 def child(process):
     """The pid of the one child that `unshare` and `nsenter` wait for."""
     return int(read(f"/proc/{process.pid}/task/{process.pid}/children"))
+
+
+def pid_namespaces(pid):
+    """The inodes of the namespaces that have a pid for a process: its own, its parent's, ..."""
+    found = []
+    fd = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY)
+    try:
+        while True:
+            found.append(os.fstat(fd).st_ino)
+            try:
+                parent = fcntl.ioctl(fd, NS_GET_PARENT)
+            except PermissionError:  # we are not in it
+                return found
+            os.close(fd)
+            fd = parent
+    finally:
+        os.close(fd)
 
 
 class Sandbox:
@@ -182,12 +200,17 @@ class Sandbox:
         self._daemons.append(process)
         return process
 
+    def end(self, process):
+        """End a daemon as a service manager would."""
+        if process.poll() is None:
+            os.kill(child(process), signal.SIGTERM)
+        process.wait(20)
+        self._daemons.remove(process)
+
     def restart(self, name):
-        """End a daemon as a service manager would, and start it again."""
+        """End a daemon, unless it has ended, and start it again."""
         (old,) = [process for process in self._daemons if name in process.args]
-        os.kill(child(old), signal.SIGTERM)
-        old.wait(20)
-        self._daemons.remove(old)
+        self.end(old)
         self.daemon(*old.args[len(self.argv()) :])
 
     def log(self, name):
@@ -213,10 +236,11 @@ class Sandbox:
 
     def processes(self):
         """{pid: command line} of everything alive in here but what waits for the end."""
+        ours = os.stat(f"/proc/{self.pid}/ns/pid").st_ino
         found = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                if os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{self.pid}/ns/pid"):
+                if ours in pid_namespaces(pid):
                     found[int(pid)] = read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
             except OSError:
                 continue

@@ -118,4 +118,4 @@ def test_a_killed_shim_takes_its_container_along(ctr):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: tasks(ctr).get(name, (0, "STOPPED"))[1] != "RUNNING", what="cleanup")
     ctr("tasks", "delete", "--force", name, code=None)
-    assert not [line for line in ctr.sandbox.processes().values() if line == "sleep 1000"]
+    wait_for(lambda: "sleep 1000" not in ctr.sandbox.processes().values(), what="its end")

@@ -104,6 +104,7 @@ def test_a_stop_that_is_not_heard(docker):
 
 def test_processes_of_the_hosts_pid_namespace_end_with_the_first(docker):
     name = up(docker, "--pid", "host", command=("sh", "-c", "sleep 987 & exec sleep 1000"))
+    wait_for(lambda: "sleep 987" in docker.sandbox.processes().values(), what="both")
     docker("kill", name)
     docker("wait", name)
     wait_for(lambda: "sleep 987" not in docker.sandbox.processes().values(), what="end of all")
