@@ -137,33 +137,12 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     if nnp:
         plan.nnp()
     process.scheduling(plan, user, linux)
-    process.selinux(plan, user)
-    env, needs_home = process.environment(user.get("env"))
-    identity = user.get("user", {})
-    if needs_home:
-        plan.home(identity.get("uid", 0))
-    # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
-    process.rlimits(plan, user, opts.get("nofile"))
-    # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
-    if not nnp and opts.get("seccomp"):
-        plan.seccomp(*opts["seccomp"])
-    # Root may enter directories its user may not (0700 of another's) and the other way round
-    # (root-squashing filesystems): tried before and after the change of user.
-    cwd = clean(user["cwd"])
-    plan.chdir(cwd, 1)
-    # The bounding set can only shrink while CAP_SETPCAP is effective.
-    masks = process.capabilities(plan, user, facts.get("last_cap", 0))
-    if masks:
-        plan.bounding(masks[0])
-    process.user(plan, identity, facts)
-    plan.chdir(cwd, 0)
-    if masks:
-        plan.caps(*masks[1:])
+    env, needs_home = process.become(plan, user, facts, opts)
     # As the user, in its cwd; a missing program fails create, not start.
     process.lookup(plan, user["args"], env)
 
     # -- The container is created.
-    # Resource limits come from the host, which may raise hard ones; then the record.
+    # The host writes the record.
     plan.sync(lib.SYNC_READY)
     # As late as can be, so that the profile need not allow what the steps above call.
     if nnp and opts.get("seccomp"):

@@ -79,6 +79,8 @@ RLIMITS = {
     "RLIMIT_RTTIME": 15,
 }
 
+RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
+
 # What of kernel.* an ipc namespace has its own copy of.
 IPC_SYSCTLS = (
     "kernel.msgmax",
@@ -244,6 +246,36 @@ def user(plan: "Plan", identity: "Doc", facts: "Doc") -> None:
         int(facts.get("setgroups", True)),
         identity.get("additionalGids", ()),
     )
+
+
+def become(plan: "Plan", process: "Doc", facts: "Doc", opts: "Doc") -> "tuple[list[str], bool]":
+    """From root with all rights to what the process shall be; the order is the point.
+
+    opts: seccomp, nofile (see rlimits()).  Returns environment()'s result, for lookup() and exec.
+    """
+    selinux(plan, process)
+    env, needs_home = environment(process.get("env"))
+    identity = process.get("user", {})
+    if needs_home:
+        plan.home(identity.get("uid", 0))
+    # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
+    rlimits(plan, process, opts.get("nofile"))
+    # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
+    if opts.get("seccomp") and not process.get("noNewPrivileges"):
+        plan.seccomp(*opts["seccomp"])
+    # Root may enter directories its user may not (0700 of another's) and the other way round
+    # (root-squashing filesystems): tried before and after the change of user.
+    cwd = clean(process["cwd"])
+    plan.chdir(cwd, 1)
+    # The bounding set can only shrink while CAP_SETPCAP is effective.
+    masks = capabilities(plan, process, facts.get("last_cap", 0))
+    if masks:
+        plan.bounding(masks[0])
+    user(plan, identity, facts)
+    plan.chdir(cwd, 0)
+    if masks:
+        plan.caps(*masks[1:])
+    return env, needs_home
 
 
 def lookup(plan: "Plan", args: "list[str]", env: "list[str]") -> None:
