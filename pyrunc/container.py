@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 STATE = "state.json"
 INTENT = "intent.json"
 FIFO = "exec.fifo"
+# All that an unfinished `create` can leave; with anything else the directory is not one of ours.
+LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify"}
 # What no record lacks; a file that lacks it was not written by us, or not completely.
 RECORD: "dict[str, type]" = {"id": str, "config": dict, "cgroup_paths": dict}
 RECORD |= {"init_process_pid": int, "init_process_start": int}
@@ -384,7 +386,12 @@ def _stop_creation(path: str) -> None:
 
 
 def _undo(path: str) -> None:
-    """Remove what a killed `create` left behind.  The caller holds the lock."""
+    """Remove what a killed `create` left behind.  The caller holds the lock.
+
+    Engines let several runtimes share a root: what another one keeps there stays.
+    """
+    if not set(os.listdir(path)) <= LITTER:
+        return
     intent = _intent(path) or {}
     _remove(path, intent.get("cgroup_paths") or {}, kill_rest=True)
     if intent:

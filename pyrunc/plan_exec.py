@@ -9,7 +9,7 @@ from pyrunc import namespaces, process
 from pyrunc._core import lib
 from pyrunc.errors import Error
 from pyrunc.log import quote
-from pyrunc.plan import Plan, clean
+from pyrunc.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def inherited(given: "Doc", config: "Doc", caps: "list[str] | tuple[str, ...]" =
     if caps and whole.get("capabilities") is not None:
         whole["capabilities"] = _with_caps(whole["capabilities"], caps)
     if not whole.get("rlimits"):
-        whole["rlimits"] = config.get("rlimits") or []
+        whole["rlimits"] = [
+            {**limit, "type": process.RLIMIT_NAMES[limit["type"]]}
+            for limit in config.get("rlimits") or ()
+        ]
     for key, name in SCHEDULING.items():
         if whole.get(key) is None and config.get(name) is not None:
             whole[key] = config[name]
@@ -175,26 +178,7 @@ def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     process.scheduling(plan, given, stored_linux(config))
 
     # -- Giving up rights, from here on one-way.
-    process.selinux(plan, given)
-    env, needs_home = process.environment(given.get("env"))
-    identity = given.get("user", {})
-    if needs_home:
-        plan.home(identity.get("uid", 0))
-    # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
-    process.rlimits(plan, given, opts.get("nofile"))
-    # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
-    if not nnp and opts.get("seccomp"):
-        plan.seccomp(*opts["seccomp"])
-    # As for_create() does it, see there.
-    cwd = clean(given["cwd"])
-    plan.chdir(cwd, 1)
-    masks = process.capabilities(plan, given, facts.get("last_cap", 0))
-    if masks:
-        plan.bounding(masks[0])
-    process.user(plan, identity, facts)
-    plan.chdir(cwd, 0)
-    if masks:
-        plan.caps(*masks[1:])
+    env, needs_home = process.become(plan, given, facts, opts)
     process.apparmor(plan, given)
     process.lookup(plan, given["args"], env)
 

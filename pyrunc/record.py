@@ -6,6 +6,7 @@ namespace_paths; `config` uses the names of runc's libcontainer.  What only pyru
 """
 
 from pyrunc.namespaces import NAMES
+from pyrunc.process import RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _config(
         "apparmor_profile": process.get("apparmorProfile", ""),
         "process_label": process.get("selinuxLabel", ""),
         "rlimits": [
-            {"type": limit["type"], "hard": limit["hard"], "soft": limit["soft"]}
+            {"type": RLIMITS.get(limit["type"]), "hard": limit["hard"], "soft": limit["soft"]}
             for limit in process.get("rlimits") or []
         ],
         "oom_score_adj": process.get("oomScoreAdj"),

@@ -65,7 +65,7 @@ def merge(recorded: "dict[str, Any]", wanted: "dict[str, Any]") -> "dict[str, An
         result["cpu_quota"] = quota
     if period or not quota:
         result["cpu_period"] = period
-    result["unified"] = dict(wanted.get("unified") or {})
+    result["unified"] = dict(wanted.get("unified") or {}) or None
     return result
 
 

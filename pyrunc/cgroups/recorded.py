@@ -79,7 +79,7 @@ def record(
         device: {"hca_handles": limit.get("hcaHandles"), "hca_objects": limit.get("hcaObjects")}
         for device, limit in (resources.get("rdma") or {}).items()
     }
-    result["unified"] = dict(resources.get("unified") or {})
+    result["unified"] = dict(resources.get("unified") or {}) or None  # {} is an error on v1
     result["Systemd"] = systemd
     result["Rootless"] = rootless
     return result

@@ -1,7 +1,10 @@
 """delete: nothing is left."""
 
 import os
+import shutil
 import threading
+
+import pytest
 
 from harness import alive, cgroup_dirs, read, wait_for
 
@@ -120,3 +123,17 @@ def test_root_filesystem_is_untouched(pyrunc, bundle):
     pyrunc("delete", "--force", name)
     assert read(f"{bundle.rootfs}/tmp/file") == "data\n"
     assert os.path.exists(f"{bundle.rootfs}/bin/busybox")
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_the_directory_of_another_runtime_is_left_alone(pyrunc, force):
+    """crun keeps its containers in files of these names; engines may share one --root."""
+    foreign = f"{pyrunc.root}/theirs"
+    os.makedirs(foreign)
+    for name in ("status", "config.json", "exec.fifo"):
+        with open(f"{foreign}/{name}", "w") as file:
+            file.write("{}")
+    result = pyrunc("delete", *force, "theirs", code=0 if force else 1)
+    assert force or result.message == "container does not exist"
+    assert sorted(os.listdir(foreign)) == ["config.json", "exec.fifo", "status"]
+    shutil.rmtree(foreign)

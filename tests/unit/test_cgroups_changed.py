@@ -33,7 +33,7 @@ FORGOTTEN = {
     "pids_limit": None,
     "cpu_quota": 0,
     "cpu_period": 0,
-    "unified": {},
+    "unified": None,
 }
 
 
