@@ -94,10 +94,10 @@ enum plan_mount_option {
 };
 
 enum plan_sync {
-	SYNC_JOINED = 1,	/* in its namespaces and cgroups: host sets OOM score, affinity, rlimits (exec) */
+	SYNC_JOINED = 1,	/* in its namespaces and cgroups: host sets OOM score and affinity (exec) */
 	SYNC_MOUNTED = 2,	/* mounts are done: host sets limits and OOM score, runs prestart and
 				 * createRuntime hooks */
-	SYNC_READY = 3,		/* all but seccomp and exec is done: host writes rlimits and the record */
+	SYNC_READY = 3,		/* all but seccomp and exec is done: host writes the record */
 };
 
 /* Messages from init, one per packet: struct { u32 type, op, step; s32 err; u64 value } and text. */

@@ -4,9 +4,9 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
 
         [ init ]                         [ pyrunc ]
    PID pid              -->              (from the first stage, which then ends)
-   SYNC joined          -->   cgroup, oom_score_adj
+   SYNC joined          -->   OOM score, CPU affinity           (exec)
                         <--   GO
-   SYNC mounted         -->   limits, prestart and createRuntime hooks
+   SYNC mounted         -->   OOM score, limits, prestart and createRuntime hooks (create)
                         <--   GO
    WARN step value      -->   log it                            (no reply)
    SYNC ready           -->   the record
