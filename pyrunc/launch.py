@@ -344,7 +344,8 @@ class Launch:
         try:
             made = cgroups.create(self.paths, self.resources)
         except Error as err:
-            raise Error(f"unable to apply cgroup configuration: {err.message}") from err
+            what = f"{START_FAILED}unable to apply cgroup configuration: "
+            raise Error(what + err.message) from err
         self.undo.append(lambda: self._remove_cgroups(made))
 
     def _remove_cgroups(self, made: "list[str]") -> None:
