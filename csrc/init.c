@@ -40,8 +40,7 @@ struct plan_header {
 };
 
 struct op_header {
-	u16 code, argc;
-	u32 size;
+	u32 code, argc, size;
 };
 
 /* op -> signature and function; the signatures repeat the comments of plan.h. */
@@ -237,12 +236,14 @@ static const u8 *load_plan(int fd, struct arg **ret_scratch)
 		at += sizeof(op);
 		if ((u64)(end - at) < op.size || op.code >= OP_LAST || !rows[op.code].run)
 			return NULL;
+		if (op.argc > op.size) /* an argument has five bytes at least: nothing is mapped for it */
+			return NULL;
 		if (op.argc > most)
 			most = op.argc;
 	}
 	if (at != end)
 		return NULL;
-	*ret_scratch = map_pages((u64)(most + 1) * sizeof(struct arg));
+	*ret_scratch = map_pages(((u64)most + 1) * sizeof(struct arg));
 	if (!*ret_scratch)
 		return NULL;
 	for (at = plan + sizeof(*head), i = 0; i < head->count; i++, at += op.size) {

@@ -98,6 +98,12 @@ int send_listener(int fd, struct failure *f);
 /* init_sync.c: report a warning that changes nothing (STEP_*, value). */
 void warn(u32 step, s32 err, u64 value);
 
+/*
+ * init_process.c: execute `path` with the argv and env that follow argument first - 1, their number.
+ * Returns only if that fails: -errno.
+ */
+long exec_program(const char *path, const struct args *a, u32 first, int append_home);
+
 /* init.c: append decimal `value` at `to`; returns the end (no NUL). */
 char *put_u64(char *to, u64 value);
 

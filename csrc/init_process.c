@@ -373,28 +373,34 @@ int op_lookup(const struct args *a, struct failure *f)
 	return fail_text(f, ENOENT, STEP_LOOKUP_NONE, name);
 }
 
-int op_exec(const struct args *a, struct failure *f)
+long exec_program(const char *path, const struct args *a, u32 first, int append_home)
 {
-	const u32 argc = (u32)a->v[1].u, given = a->n - 2;
+	const u32 argc = (u32)a->v[first - 1].u, given = a->n - first;
 	const char **list;
 	u32 at = 0, i;
 	long ret;
 
-	if (!self.path || argc > given)
-		return fail(f, EINVAL, STEP_PLAN);
-	ret = sys6(__NR_mmap, 0, (long)((given + 3) * sizeof(*list)), PROT_READ | PROT_WRITE,
+	if (argc > given)
+		return -EINVAL;
+	ret = sys6(__NR_mmap, 0, (long)((given + 3UL) * sizeof(*list)), PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (ret < 0 && ret > -4096)
-		return fail_text(f, ret, STEP_EXEC, self.path);
+		return ret;
 	list = (const char **)ret;
 	for (i = 0; i < argc; i++)
-		list[at++] = a->v[2 + i].s;
+		list[at++] = a->v[first + i].s;
 	list[at++] = NULL;
 	for (i = argc; i < given; i++)
-		list[at++] = a->v[2 + i].s;
-	if (a->v[0].u)
+		list[at++] = a->v[first + i].s;
+	if (append_home)
 		list[at++] = self.home;
 	list[at] = NULL;
-	ret = sys3(__NR_execve, self.path, list, list + argc + 1);
-	return fail_text(f, ret, STEP_EXEC, self.path);
+	return sys3(__NR_execve, path, list, list + argc + 1);
+}
+
+int op_exec(const struct args *a, struct failure *f)
+{
+	if (!self.path)
+		return fail(f, EINVAL, STEP_PLAN);
+	return fail_text(f, exec_program(self.path, a, 2, a->v[0].u != 0), STEP_EXEC, self.path);
 }

@@ -129,30 +129,16 @@ static char hook_output[2 * HOOK_TAIL + 1]; /* stdout NUL stderr */
 /* Child of op_hook: become the hook, or write errno into `report`. */
 static void hook_child(const struct args *a, const int fds[3], int report)
 {
-	/* argv and env of a hook are bounded by the plan's size; so is this array. */
-	static const char *list[4096];
-	const u32 argc = (u32)a->v[6].u, given = a->n - 7;
-	s32 err = 7; /* E2BIG */
-	u32 i, at = 0;
+	s32 err;
 
 	/* What the container's process keeps of its caller's (--preserve-fds) is not for hooks. */
 	for (int fd = 3; fd < self.base; fd++)
 		(void)close_fd(fd);
 	if (self.host >= 0 && self.root >= 0)
 		(void)sys1(__NR_fchdir, self.root); /* createContainer: cwd is the rootfs */
-	for (i = 0; i < 3; i++)
-		(void)sys3(__NR_dup3, fds[i], i, 0);
-	if (given + 3 <= sizeof(list) / sizeof(*list) && argc <= given) {
-		for (i = 0; i < argc; i++)
-			list[at++] = a->v[7 + i].s;
-		list[at++] = NULL;
-		for (i = argc; i < given; i++)
-			list[at++] = a->v[7 + i].s;
-		if (a->v[5].u)
-			list[at++] = self.home;
-		list[at] = NULL;
-		err = (s32)-sys3(__NR_execve, a->v[1].s, list, list + argc + 1);
-	}
+	for (int fd = 0; fd < 3; fd++)
+		(void)sys3(__NR_dup3, fds[fd], fd, 0);
+	err = (s32)-exec_program(a->v[1].s, a, 7, a->v[5].u != 0);
 	(void)sys3(__NR_write, report, &err, sizeof(err));
 	leave(127);
 }

@@ -6,7 +6,7 @@
  *
  * A plan is one memfd: a struct plan_header, then `count` ops.  Everything is little endian:
  *
- *     op   u16 code, u16 argc, u32 size        size = bytes of all its arguments
+ *     op   u32 code, u32 argc, u32 size        size = bytes of all its arguments
  *     arg  u8 type, u32 length, bytes          no padding
  *
  * Argument types: 'u' an u64 (8 bytes), 's' a string (its NUL is included and counted, and is the

@@ -235,13 +235,11 @@ class Plan:
         size = 16
         for name, args, origin in self.ops:
             body = b"".join([_encode(arg, origin or name) for arg in args])
-            if len(args) > 0xFFFF:
-                raise Error(f"{origin or name}: argument list too long")
             code: int = getattr(lib, "OP_" + name.upper())
-            for number, width in ((code, 2), (len(args), 2), (len(body), 4)):
-                parts.append(number.to_bytes(width, "little"))
+            for number in (code, len(args), len(body)):
+                parts.append(number.to_bytes(4, "little"))
             parts.append(body)
-            size += 8 + len(body)
+            size += 12 + len(body)
         if size > lib.PLAN_MAX_SIZE:
             raise Error("container configuration too large")
         header = (lib.PLAN_MAGIC, lib.PLAN_BUILD_ID, len(self.ops), size)

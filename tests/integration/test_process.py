@@ -283,3 +283,9 @@ def test_setuid_program_gains_nothing_with_no_new_privileges(pyrunc, bundle):
     bundle.process["user"] = {"uid": 1000, "gid": 1000}
     bundle.process["noNewPrivileges"] = True
     assert '"euid":1000' in pyrunc.run(bundle.args("setuid")).stdout
+
+
+def test_more_arguments_than_sixteen_bits_count(pyrunc, bundle):
+    bundle.args("sh", "-c", "echo $#; env | grep -c ^V", *["x"] * 70_001)
+    bundle.process["env"] += [f"V{number}=x" for number in range(66_000)]
+    assert pyrunc.run(bundle).stdout == "70000\n66000\n"

@@ -30,7 +30,7 @@ class Bytes:
 
 def op(code: int, *args: bytes, size: "int | None" = None) -> bytes:
     body = b"".join(args)
-    return struct.pack("<HHI", code, len(args), len(body) if size is None else size) + body
+    return struct.pack("<III", code, len(args), len(body) if size is None else size) + body
 
 
 def number(value: int, kind: bytes = b"u", length: int = 8) -> bytes:
@@ -76,6 +76,7 @@ CLONE = op(lib.OP_CLONE, number(0))
         ("op longer than its arguments", plan(CLONE, op(lib.OP_UMASK, number(0), size=4096))),
         ("missing argument", plan(CLONE, op(lib.OP_UMASK))),
         ("one argument too many", plan(CLONE, op(lib.OP_UMASK, number(0), number(0)))),
+        ("four thousand million arguments", plan(CLONE, struct.pack("<III", lib.OP_NNP, 0xFFFFFFFF, 0))),
         ("text where a number belongs", plan(CLONE, op(lib.OP_UMASK, text(b"x\0")))),
         ("number of four bytes", plan(CLONE, op(lib.OP_UMASK, number(0, length=4)))),
         ("text without its NUL", plan(CLONE, op(lib.OP_HOSTNAME, text(b"x")))),
@@ -84,7 +85,10 @@ CLONE = op(lib.OP_CLONE, number(0))
         ("length of 4 GiB", plan(CLONE, op(lib.OP_HOSTNAME, text(b"x\0", 0xFFFFFFFF)))),
         ("descriptor that was not passed", plan(CLONE, op(lib.OP_AWAIT, number(0, b"f")))),
         ("descriptor index that overflows", plan(CLONE, op(lib.OP_AWAIT, number(2**63, b"f")))),
-        ("half an op header", plan(CLONE)[:12] + b"\x1b\0\0\0" + CLONE + b"\0\0\0"),
+        (
+            "half an op header",
+            HEADER.pack(lib.PLAN_MAGIC, lib.PLAN_BUILD_ID, 2, 16 + len(CLONE) + 6) + CLONE + bytes(6),
+        ),
     ],
 )
 def test_a_malformed_plan_is_refused_before_its_first_op(what: str, data: bytes) -> None:
