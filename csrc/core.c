@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef MFD_EXEC
@@ -142,6 +145,42 @@ int core_spawn(int exe, int base, const int *fds, int n, const int *stdio)
 		_exit(255);
 	}
 	return err ? -err : pid;
+}
+
+static int netlink_socket(void *namespace)
+{
+	const struct timeval limit = { .tv_sec = 10 };
+	int *fd = namespace;
+
+	if (*fd >= 0 && setns(*fd, CLONE_NEWNET) < 0) {
+		*fd = -errno;
+		return 1;
+	}
+	*fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (*fd < 0)
+		*fd = -errno;
+	else
+		(void)setsockopt(*fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return 0;
+}
+
+int core_netlink(int namespace)
+{
+	char stack[16384] __attribute__((aligned(16)));
+	int fd = namespace, pid;
+
+	if (namespace < 0) {
+		(void)netlink_socket(&fd);
+		return fd;
+	}
+	/* With our memory and our descriptors, so that the socket it makes is ours; we wait. */
+	pid = clone(netlink_socket, stack + sizeof(stack),
+		    CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &fd);
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return fd;
 }
 
 int core_socketpair(int *ret_pair)

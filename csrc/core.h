@@ -20,6 +20,11 @@ int core_seal(const char *path);
  */
 int core_spawn(int exe, int base, const int *fds, int n, const int *stdio);
 
+/*
+ * A socket to rtnetlink in the net namespace that the descriptor is of, or in ours (-1).  A child
+ * makes it there: we stay where we are.
+ */
+int core_netlink(int namespace);
 int core_socketpair(int *ret_pair);
 /* A stream socket connected to the unix socket at path, however long that is. */
 int core_connect(const char *path);

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pyrunc.netdevices import Move
     from pyrunc.notify import Relay
 
 PID_MARK = 9876543210987654  # stands where init puts the pid it has in its own namespace
@@ -39,6 +40,7 @@ class Launch:
     __slots__ = (
         "bundle",
         "console",
+        "devices",
         "hooks",
         "id",
         "init",
@@ -69,6 +71,7 @@ class Launch:
         self.undo: "list[Callable[[], None]]" = []
         self.lock = -1
         self.notify: "Relay | None" = None
+        self.devices: "Move | None" = None
         self.init: "handshake.Init | None" = None
         self.ready = False  # init has done all it had to
         # Both are relative to where the caller stands, and the bundle is not that place.
@@ -297,6 +300,12 @@ class Launch:
             text = f"error setting cgroup config for procHooks process: {err.message}"
             raise Error(text) from err
         attributes.forget_affinity(pid, _warn)
+        if linux.get("netDevices"):
+            from pyrunc import netdevices
+
+            self.devices = netdevices.Move(pid)
+            self.undo.append(self.devices.undo)
+            self.devices.move(linux["netDevices"])
         if self.hooks.get("prestart") or self.hooks.get("createRuntime"):
             from pyrunc import hooks
 
@@ -309,6 +318,8 @@ class Launch:
         record.complete(self.record, pid, procfs.start_time(pid), host.now())
         self.record["external_descriptors"] = procfs.stdio(pid)
         container.write_record(self.root, self.id, self.record)
+        if self.devices:
+            self.devices.close()
 
     # --- failure ---
 

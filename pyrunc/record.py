@@ -139,6 +139,8 @@ def _scheduling(process: "dict[str, Any]", linux: "dict[str, Any]") -> "dict[str
         "exec_cpu_affinity": process.get("execCPUAffinity"),
         "personality": linux.get("personality"),
         "memory_policy": linux.get("memoryPolicy"),
+        "netDevices": linux.get("netDevices"),
+        "intel_rdt": linux.get("intelRdt"),
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -144,6 +144,7 @@ def validate(doc: "Doc", facts: "dict[str, Any]", no_pivot: bool = False) -> Non
     _check_propagation(linux.get("rootfsPropagation", ""), no_pivot)
     kinds = _check_namespaces(linux.get("namespaces", ()))
     _check_linux(linux)
+    _check_net_devices(linux.get("netDevices"), facts)
     rootfs(doc, os.getcwd())
     _check_isolation(doc, linux, kinds)
     _check_mounts(doc.get("mounts", ()))
@@ -239,10 +240,8 @@ def _check_isolation(doc: "Doc", linux: "Doc", kinds: "set[str]") -> None:
         raise Error(
             "time namespace offsets specified, but time namespace isn't enabled in the config"
         )
-    if linux.get("netDevices"):
-        if "network" not in kinds:
-            raise Error("unable to move network devices without a NET namespace")
-        raise _unsupported("linux.netDevices")
+    if linux.get("netDevices") and "network" not in kinds:
+        raise Error("unable to move network devices without a NET namespace")
     for kind in ("user", "time"):
         if kind in kinds:
             raise _unsupported(f"linux.namespaces: {kind} namespace")
@@ -268,6 +267,15 @@ def _check_linux(linux: "Doc") -> None:
     seccomp = linux.get("seccomp", {})
     if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
         raise Error("linux.seccomp.listenerMetadata is set without listenerPath")
+
+
+def _check_net_devices(devices: "Doc | None", facts: "dict[str, Any]") -> None:
+    if devices:
+        from pyrunc import netdevices
+
+        netdevices.check(devices)
+        if "network" in facts.get("same_namespaces", ()):  # joined, but the one they are in
+            raise Error("unable to move network devices without a private NET namespace")
 
 
 def _check_mounts(mounts: "list[Doc]") -> None:

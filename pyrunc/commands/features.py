@@ -93,7 +93,7 @@ def document() -> "dict[str, Any]":
             "intelRdt": {"enabled": False},
             "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": False}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
         },
         "annotations": {key: value for key, value in annotations.items() if value},
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),

@@ -76,7 +76,10 @@ CLONE = op(lib.OP_CLONE, number(0))
         ("op longer than its arguments", plan(CLONE, op(lib.OP_UMASK, number(0), size=4096))),
         ("missing argument", plan(CLONE, op(lib.OP_UMASK))),
         ("one argument too many", plan(CLONE, op(lib.OP_UMASK, number(0), number(0)))),
-        ("four thousand million arguments", plan(CLONE, struct.pack("<III", lib.OP_NNP, 0xFFFFFFFF, 0))),
+        (
+            "four thousand million arguments",
+            plan(CLONE, struct.pack("<III", lib.OP_NNP, 0xFFFFFFFF, 0)),
+        ),
         ("text where a number belongs", plan(CLONE, op(lib.OP_UMASK, text(b"x\0")))),
         ("number of four bytes", plan(CLONE, op(lib.OP_UMASK, number(0, length=4)))),
         ("text without its NUL", plan(CLONE, op(lib.OP_HOSTNAME, text(b"x")))),
@@ -87,7 +90,9 @@ CLONE = op(lib.OP_CLONE, number(0))
         ("descriptor index that overflows", plan(CLONE, op(lib.OP_AWAIT, number(2**63, b"f")))),
         (
             "half an op header",
-            HEADER.pack(lib.PLAN_MAGIC, lib.PLAN_BUILD_ID, 2, 16 + len(CLONE) + 6) + CLONE + bytes(6),
+            HEADER.pack(lib.PLAN_MAGIC, lib.PLAN_BUILD_ID, 2, 16 + len(CLONE) + 6)
+            + CLONE
+            + bytes(6),
         ),
     ],
 )

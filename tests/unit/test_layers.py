@@ -11,7 +11,7 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
 PURE = "plan plan_create plan_exec scheduling listing namespaces rootfs mounts process".split()
 PURE += "failures record".split()
-HOST = "spec normal host cgroups hooks rdt criu processes".split()
+HOST = "spec normal host cgroups hooks rdt criu processes netdevices idmaps".split()
 HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
 HOST += ["relay", "terminal", "descriptors", "notify"]
 # What pure code may take from `os`, besides constants.

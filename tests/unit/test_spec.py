@@ -405,10 +405,17 @@ def test_what_is_not_supported_yet_is_named(bundle, path, value, name):
     assert refusal(spec.validate, doc, FACTS) == f"{name} is not supported yet"
 
 
-def test_net_devices_are_not_supported_yet(bundle):
-    doc = changed(MINIMAL, "linux.namespaces", [{"type": "network"}])
-    doc["linux"]["netDevices"] = {"eth0": {}}
-    assert refusal(spec.validate, doc, FACTS) == "linux.netDevices is not supported yet"
+def test_net_devices_want_a_namespace_that_is_not_theirs(bundle):
+    doc = changed(MINIMAL, "linux.netDevices", {"eth0": {}})
+    message = "unable to move network devices without a NET namespace"
+    assert refusal(spec.validate, doc, FACTS) == message
+    doc["linux"]["namespaces"] = [{"type": "network"}]
+    spec.validate(doc, FACTS)
+    message = "unable to move network devices without a private NET namespace"
+    assert refusal(spec.validate, doc, {**FACTS, "same_namespaces": ["network"]}) == message
+    doc["linux"]["netDevices"] = {"eth0": {"name": "a/b"}}
+    message = 'invalid network device name "a/b" in linux.netDevices'
+    assert refusal(spec.validate, doc, FACTS) == message
 
 
 @pytest.mark.parametrize("member", ["maskedPaths", "readonlyPaths"])
