@@ -35,7 +35,7 @@ def apply(paths: "dict[str, str]", old: "dict[str, Any]", new: "dict[str, Any]")
     """Set new resources; if that fails, go back to the old ones."""
     mode = "v2" if fs.is_v2(paths) else "v1"
     limits.validate(new, mode)
-    before = snapshot.take(paths)
+    before = snapshot.take(paths, new.get("unified") or ())
     try:
         limits.apply(paths, new, mode, devices=False)
     except Error:

@@ -145,21 +145,25 @@ def listed(text: str) -> "Rules":
 
 
 def transition(now: "Rules", target: "Rules") -> "list[tuple[bool, str]]":
-    """The writes (allow?, line) that lead from one to the other without a needless gap."""
+    """The writes (allow?, line) that lead from one to the other.
+
+    Only a change of the default makes a gap: exceptions are added before others are removed, so who
+    uses a device that both allow notices nothing.
+    """
     default, wanted = target
     present = now[1]
     steps = []
     if now[0] != default:
         steps.append((default, line(("a", ANY, ANY), ALL)))
         present = {}
-    for key, access in present.items():
-        surplus = access & ~wanted.get(key, 0)
-        if surplus:
-            steps.append((default, line(key, surplus)))
     for key, access in wanted.items():
         lacking = access & ~present.get(key, 0)
         if lacking:
             steps.append((not default, line(key, lacking)))
+    for key, access in present.items():
+        surplus = access & ~wanted.get(key, 0)
+        if surplus:
+            steps.append((default, line(key, surplus)))
     return steps
 
 

@@ -144,7 +144,11 @@ def _cpu(path: "Any", cpu: "dict[str, Any]") -> None:
 
 def realtime(folder: str, cpu: "dict[str, Any]") -> None:
     """The real-time budget of a v1 cpu cgroup."""
-    if cpu.get("realtimePeriod"):
-        write(folder, "cpu.rt_period_us", cpu["realtimePeriod"])
-    if cpu.get("realtimeRuntime"):
-        write(folder, "cpu.rt_runtime_us", cpu["realtimeRuntime"])
+    period, runtime = cpu.get("realtimePeriod") or 0, cpu.get("realtimeRuntime") or 0
+    # A period is refused while it is shorter than the runtime, which may be about to shrink.
+    ignore = EINVAL if runtime else ()
+    late = period and write(folder, "cpu.rt_period_us", period, ignore)
+    if runtime:
+        write(folder, "cpu.rt_runtime_us", runtime)
+    if late:
+        write(folder, "cpu.rt_period_us", period)

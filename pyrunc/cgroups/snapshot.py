@@ -8,6 +8,8 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     Snapshot = list[tuple[str, str, str]]  # directory, file, content
 
 V1 = {
@@ -27,7 +29,18 @@ V1 = {
         "cpu.rt_runtime_us",
     ),
     "pids": ("pids.max",),
-    "blkio": ("blkio.weight", "blkio.bfq.weight", "blkio.leaf_weight"),
+    "blkio": (
+        "blkio.weight",
+        "blkio.bfq.weight",
+        "blkio.leaf_weight",
+        "blkio.weight_device",
+        "blkio.bfq.weight_device",
+        "blkio.leaf_weight_device",
+        "blkio.throttle.read_bps_device",
+        "blkio.throttle.write_bps_device",
+        "blkio.throttle.read_iops_device",
+        "blkio.throttle.write_iops_device",
+    ),
 }
 V2 = {
     "": (
@@ -37,6 +50,7 @@ V2 = {
         "memory.low",
         "io.weight",
         "io.bfq.weight",
+        "io.max",
         "cpu.idle",
         "cpu.weight",
         "cpu.max",
@@ -47,14 +61,30 @@ V2 = {
 }
 
 
-def take(paths: "dict[str, str]") -> "Snapshot":
-    """Read what is there; a missing file has nothing to be put back."""
+# Files with a line for each device, and what to write for one that had no line.
+NO_LINE = {
+    **dict.fromkeys((name for name in V1["blkio"] if name.endswith("_device")), "0"),
+    **dict.fromkeys(("io.weight", "io.bfq.weight", "blkio.bfq.weight_device"), "default"),
+    "io.max": "rbps=max wbps=max riops=max wiops=max",
+    "io.latency": "target=0",
+}
+
+
+def take(paths: "dict[str, str]", unified: "Iterable[str]" = ()) -> "Snapshot":
+    """Read what is there; a missing file has nothing to be put back.
+
+    unified: further files of v2, those that the change names itself.
+    """
     found = []
     for controller, names in (V2 if is_v2(paths) else V1).items():
         if controller not in paths:
             continue
-        for name in names:
-            text = read(paths[controller], name)
+        more = [name for name in unified if name not in names]
+        for name in (*names, *more):
+            try:
+                text = read(paths[controller], name)
+            except Error:
+                continue  # a file that is only written has no content to be put back
             if text is not None:
                 found.append((paths[controller], name, text))
     return found
@@ -65,11 +95,28 @@ def put_back(taken: "Snapshot") -> "list[str]":
     failed = []
     for last in (False, True):  # one value may bound another, and in either direction
         for folder, name, text in taken:
-            if read(folder, name) in (None, text):
-                continue
-            try:
-                write(folder, name, text.strip() or "\n")
-            except Error as err:
-                if last:
-                    failed.append(err.message)
+            now = read(folder, name)
+            for line in lines(name, text, now) if now is not None else ():
+                try:
+                    write(folder, name, line or "\n")
+                except Error as err:
+                    if last:
+                        failed.append(err.message)
     return failed
+
+
+def lines(name: str, before: str, now: str) -> "list[str]":
+    """What to write, line by line, to a file that says `now`, so that it says `before`."""
+    old, new = before.splitlines(), now.splitlines()
+    if old == new:
+        return []
+    if name not in NO_LINE and len(old) <= 1:
+        return [before.strip()]
+    result = [line for line in old if line not in new]
+    if name in NO_LINE:
+        known = {line.partition(" ")[0] for line in old}
+        for line in new:
+            key, _, value = line.partition(" ")
+            if value and key not in known:
+                result.append(f"{key} {NO_LINE[name]}")
+    return result

@@ -413,6 +413,19 @@ def test_v1_real_time_budget_is_there_before_anyone_joins(parent):
 
 
 @v1_only
+def test_v1_a_real_time_period_below_the_old_runtime(parent):
+    paths = cgroups.paths(f"{parent}", "c")
+    if not os.path.exists(f"{os.path.dirname(paths['cpu'])}/cpu.rt_runtime_us"):
+        pytest.skip("the kernel has no real-time group scheduling")
+    cgroups.create(paths, {"cpu": {"realtimePeriod": 1000000, "realtimeRuntime": 20000}})
+    for period, runtime in ((10000, 100), (1000000, 20000), (10000, 100)):
+        budget = {"realtimePeriod": period, "realtimeRuntime": runtime}
+        cgroups.apply(paths, {"cpu": budget}, MODE, devices=False)
+        assert content(paths, "cpu", "cpu.rt_period_us") == str(period)
+        assert content(paths, "cpu", "cpu.rt_runtime_us") == str(runtime)
+
+
+@v1_only
 def test_v1_refused_values_are_named(box):
     path = f"{box['cpuset']}/cpuset.cpus"
     text = refused(cgroups.apply, box, {"cpu": {"cpus": "99999"}}, MODE, devices=False)
@@ -451,6 +464,60 @@ def test_v1_devices_are_denied_unless_allowed(box, servant):
     assert child.ask("attempt('/dev/kmsg', os.O_RDONLY)") == "Operation not permitted"
     cgroups.apply(box, {"devices": [{"allow": True, "access": "rwm"}]}, MODE)
     assert child.ask("attempt('/dev/kmsg', os.O_RDWR)") == "ok"
+
+
+USE = """
+import os, sys
+refused = 0
+print("using", flush=True)
+os.set_blocking(0, False)
+while True:
+    for _ in range(50):
+        for path, flags in (("/dev/kmsg", os.O_RDONLY), ("/dev/null", os.O_RDWR)):
+            try:
+                os.close(os.open(path, flags))
+            except PermissionError:
+                refused += 1
+    try:
+        if not os.read(0, 1):
+            break
+    except BlockingIOError:
+        pass
+print(refused)
+"""
+
+
+@v1_only
+def test_v1_who_uses_a_device_notices_no_change_of_rules(box):
+    """Rules change all the time, but /dev/kmsg may be read, and /dev/null used, by each of them."""
+
+    def kmsg(major, minor, access="r"):
+        return {"allow": True, "type": "c", "major": major, "minor": minor, "access": access}
+
+    denied = {"allow": False, "access": "rwm"}
+    rules = [
+        [denied, kmsg(1, 11)],
+        [denied, kmsg(1, -1)],
+        [denied, kmsg(-1, 11, "rw")],
+        [denied, kmsg(-1, -1, "rwm")],
+        [denied, kmsg(1, 11, "rm"), kmsg(7, 0)],
+    ]
+    cgroups.apply(box, {"devices": rules[-1]}, MODE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", USE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline() == "using\n"
+        cgroups.join(box, child.pid)
+        for _ in range(300):
+            for devices in rules:
+                cgroups.apply(box, {"devices": devices}, MODE)
+        child.stdin.close()
+        assert child.stdout.readline() == "0\n"
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
 
 
 @v1_only

@@ -144,6 +144,27 @@ def test_a_document(pyrunc, name, limit, tmp_path, form):
     assert read(f"{pyrunc.record(name)['cgroup_paths']['devices']}/devices.list") == before
 
 
+def test_devices_stay_in_use(pyrunc, bundle):
+    """Rules for devices in a document change nothing, not even for a moment."""
+    bundle.sh("while :; do : > /dev/null || echo >> /refused; echo x >> /uses; done 2>/dev/null")
+    name = pyrunc.up(bundle)
+    uses = f"{bundle.rootfs}/uses"
+    path = f"{pyrunc.record(name)['cgroup_paths']['devices']}/devices.list"
+    before = read(path)
+    rules = (
+        [{"allow": False, "access": "rwm"}],
+        [{"allow": True, "access": "rwm"}],
+        [{"allow": False, "type": "c", "major": 1, "minor": 3, "access": "rwm"}],
+    )
+    for turn in range(12):
+        wait_for(lambda: os.path.exists(uses), what="use of /dev/null")
+        os.unlink(uses)  # so that there is a use between two updates
+        document = {"devices": rules[turn % 3], "pids": {"limit": 50 + turn}}
+        pyrunc("update", "-r", "-", name, stdin=json.dumps(document))
+        assert read(path) == before
+    assert not os.path.exists(f"{bundle.rootfs}/refused")
+
+
 def test_stdin_that_stays_open(pyrunc, name, limit):
     with pyrunc.popen("update", "-r", "-", name, stdin=subprocess.PIPE) as child:
         child.stdin.write(b'{"pids": {"limit": 40}}')
@@ -203,6 +224,29 @@ def test_a_failed_update_changes_nothing(pyrunc, name, limit):
     assert limit(name, "cpu.cfs_quota_us") == 50000
     assert limit(name, "pids.max") == 20
     assert read(f"{pyrunc.root}/{name}/state.json") == record
+
+
+def test_a_failed_update_takes_rates_back(pyrunc, bundle, limit):
+    disks = [read(f"/sys/block/{name}/dev").strip() for name in sorted(os.listdir("/sys/block"))]
+    if len(disks) < 2:
+        pytest.skip("needs two block devices")
+
+    def rates(*rows):
+        entries = []
+        for device, rate in rows:
+            major, _, minor = device.partition(":")
+            entries.append({"major": int(major), "minor": int(minor), "rate": rate})
+        return {"throttleReadBpsDevice": entries}
+
+    bundle.linux["resources"]["blockIO"] = rates((disks[0], 1000))
+    name = pyrunc.up(bundle.sh("sleep 100"))
+    file = "blkio.throttle.read_bps_device"
+    assert limit(name, file) == f"{disks[0]} 1000"
+    # Nobody has a device of this number.
+    wanted = rates((disks[0], 3000), (disks[1], 2000), ("4000:0", 1))
+    message = refused(pyrunc, "-r", "-", name, stdin=json.dumps({"blockIO": wanted}))
+    assert message.endswith(f"{file}: no such device")
+    assert limit(name, file) == f"{disks[0]} 1000"
 
 
 def test_a_limit_below_what_is_in_use(pyrunc, bundle, limit):

@@ -175,6 +175,44 @@ def test_a_failed_update_leaves_every_file_as_it_was(tmp_path, monkeypatch):
     assert ("pids.max", "5") in files.writes
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "now", "lines"),
+    [
+        ("pids.max", "max\n", "5\n", ["max"]),
+        ("pids.max", "max\n", "max\n", []),
+        ("cpuset.cpus", "\n", "0\n", [""]),
+        ("cpuset.cpus", "", "0\n", [""]),
+        ("blkio.throttle.read_bps_device", "", "8:0 5\n", ["8:0 0"]),
+        ("blkio.throttle.read_bps_device", "8:0 5\n", "8:0 6\n8:1 7\n", ["8:0 5", "8:1 0"]),
+        ("blkio.throttle.write_iops_device", "8:0 5\n8:1 7\n", "8:1 7\n", ["8:0 5"]),
+        (
+            "io.max",
+            "8:0 rbps=5 wbps=max riops=max wiops=max\n",
+            "8:1 rbps=5 wbps=max riops=max wiops=max\n",
+            [
+                "8:0 rbps=5 wbps=max riops=max wiops=max",
+                "8:1 rbps=max wbps=max riops=max wiops=max",
+            ],
+        ),
+        ("io.weight", "default 100\n", "default 50\n8:0 60\n", ["default 100", "8:0 default"]),
+        ("io.bfq.weight", "100\n", "60\n", ["100"]),
+        ("misc.max", "a 1\nb max\n", "a 2\nb max\n", ["a 1"]),
+    ],
+)
+def test_lines_that_put_a_file_back(name, before, now, lines):
+    assert snapshot.lines(name, before, now) == lines
+
+
+def test_files_named_by_the_update_are_put_back(tmp_path, monkeypatch):
+    before = {"memory.high": "max", "cpu.max": "max 1"}
+    files = Files(tmp_path, monkeypatch, {("memory.min", "x")}, **before)
+    wanted = {"unified": {"memory.high": "5", "cpu.max": "1 2", "memory.min": "x"}}
+    with pytest.raises(Error, match='unable to set unified resource "memory.min"'):
+        update.apply(files.paths, {}, wanted)
+    assert files.contents == before
+    assert ("memory.high", "5") in files.writes
+
+
 def test_the_old_limits_are_applied_again(tmp_path, monkeypatch):
     files = Files(tmp_path, monkeypatch, {("cpu.weight", "1")}, **{"pids.max": "7"})
     with pytest.raises(Error):
