@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def validate(resources: "dict[str, Any]", mode: str) -> "list[str]":
     """Refuse what cannot be converted. Returns warnings about what is ignored."""
     memory = resources.get("memory") or {}
+    check_entries(resources)
     ignored = []
     warnings = []
     if memory.get("kernel") or memory.get("kernelTCP"):
@@ -160,6 +161,19 @@ def check_usage(memory: "dict[str, Any]", folder: str, current: str, other: str)
             raise Error(f"rejecting memory+swap limit {both} <= usage {total}")
     if 0 < limit <= usage:
         raise Error(f"rejecting memory limit {limit} <= usage {usage}")
+
+
+def check_entries(resources: "dict[str, Any]") -> None:
+    """Entries of which at least one of two values has to be there."""
+    block = resources.get("blockIO") or {}
+    for index, entry in enumerate(block.get("weightDevice") or ()):
+        if entry.get("weight") is None and entry.get("leafWeight") is None:
+            where = f"linux.resources.blockIO.weightDevice[{index}]"
+            raise Error(f"{where}: weight or leafWeight has to be set")
+    for device, limit in (resources.get("rdma") or {}).items():
+        if limit.get("hcaHandles") is None and limit.get("hcaObjects") is None:
+            where = f"linux.resources.rdma[{quote(device)}]"
+            raise Error(f"{where}: hcaHandles or hcaObjects has to be set")
 
 
 def check_name(name: str) -> None:

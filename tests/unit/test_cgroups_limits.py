@@ -113,6 +113,24 @@ def test_impossible_swap_is_refused_early_on_v2(memory, text):
     limits.validate({"memory": memory}, "v1")
 
 
+@pytest.mark.parametrize(
+    ("resources", "text"),
+    [
+        (
+            {"blockIO": {"weightDevice": [{"major": 8, "minor": 0}]}},
+            "linux.resources.blockIO.weightDevice[0]: weight or leafWeight has to be set",
+        ),
+        (
+            {"rdma": {"a": {"hcaHandles": 0}, "b": {}}},
+            'linux.resources.rdma["b"]: hcaHandles or hcaObjects has to be set',
+        ),
+    ],
+)
+def test_an_entry_without_a_value_is_refused(resources, text):
+    for mode in ("v1", "v2"):
+        assert refused(limits.validate, resources, mode) == text
+
+
 def test_unified_needs_v2():
     text = "invalid configuration: cannot use unified on cgroup v1"
     assert refused(limits.validate, {"unified": {"a.b": "1"}}, "v1") == text
