@@ -400,7 +400,7 @@ def busy(pair, bundle):
     cpu = {**LIMITED["cpu"], "quota": 10000, "period": 20000}
     bundle.linux["resources"] = {**LIMITED, "cpu": cpu}
     count = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done;"
-    data = "head -c 1M /dev/urandom > /tmp/x; sync"
+    data = "dd if=/dev/urandom of=/tmp/x bs=64k count=9 conv=fsync"
     script = f"{count} {data}; sleep 100 & sleep 101 & touch /tmp/go; wait"
     names = []
     for runtime in pair.both:
