@@ -36,7 +36,6 @@ LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify"}
 RECORD: "dict[str, type]" = {"id": str, "config": dict, "cgroup_paths": dict}
 RECORD |= {"init_process_pid": int, "init_process_start": int}
 INIT_EXE = "/memfd:pyrunc-init"  # core.c names the sealed copy of init so
-
 PATIENCE = 10.0  # seconds to wait for a lock
 
 
@@ -202,8 +201,7 @@ def state(root: str, record: "dict[str, Any]") -> "dict[str, Any]":
     }
     if annotations:
         result["annotations"] = dict(sorted(annotations.items()))
-    result["owner"] = ""
-    return result
+    return {**result, "owner": ""}
 
 
 def start(root: str, id: str, before: "Callable[[], None] | None" = None) -> "dict[str, Any]":
@@ -324,14 +322,15 @@ def destroy(root: str, record: "dict[str, Any]", force: bool = False) -> None:
 
     # Without a pid namespace of its own its children outlive it.
     kill_rest = force or not processes.private_pid(record)
-    _remove(f"{root}/{record['id']}", record.get("cgroup_paths") or {}, kill_rest)
+    _remove(f"{root}/{record['id']}", record, kill_rest)
     poststop(record)
 
 
-def _remove(path: str, paths: "dict[str, str]", kill_rest: bool) -> None:
-    """Remove cgroups, with whoever is left in them or (kill_rest false) only if nobody is."""
+def _remove(path: str, record: "dict[str, Any]", kill_rest: bool) -> None:
+    """Remove groups, with whoever is left in them or (kill_rest false) only if nobody is."""
     from pyrunc import processes
 
+    paths = record.get("cgroup_paths") or {}
     try:
         if kill_rest and fs.pids(paths):
             processes.kill_all(paths, processes.KILL)
@@ -339,6 +338,10 @@ def _remove(path: str, paths: "dict[str, str]", kill_rest: bool) -> None:
     except Error as err:
         text = f"unable to destroy container: unable to remove container's cgroup: {err.message}"
         raise Error(text) from err
+    if (record.get("pyrunc") or {}).get("rdt"):
+        from pyrunc import rdt
+
+        rdt.remove(record)
     remove_directory(path)
 
 
@@ -393,6 +396,5 @@ def _undo(path: str) -> None:
     if not set(os.listdir(path)) <= LITTER:
         return
     intent = _intent(path) or {}
-    _remove(path, intent.get("cgroup_paths") or {}, kill_rest=True)
-    if intent:
-        poststop(intent)
+    _remove(path, intent, kill_rest=True)
+    poststop(intent)

@@ -111,6 +111,10 @@ class Entry:
 
         def on_sync(init: handshake.Init, point: int) -> None:
             if point == lib.SYNC_JOINED:
+                if self.record.get("intel_rdt_path"):
+                    from pyrunc import rdt
+
+                    rdt.join(self.record, init.pid)
                 attributes.oom_score(init.pid, self.given.get("oomScoreAdj"))
                 if final:
                     attributes.affinity(init.pid, final)

@@ -29,6 +29,10 @@ def running(root: str, id: str) -> "dict[str, Any]":
 def usage(record: "dict[str, Any]") -> "Event":
     """A stats event."""
     data = stats.read(record.get("cgroup_paths") or {})
+    if record.get("intel_rdt_path"):
+        from pyrunc import rdt
+
+        data["intel_rdt"] = rdt.stats(record)
     return {"type": "stats", "id": record["id"], "data": data}
 
 

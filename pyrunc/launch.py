@@ -147,8 +147,16 @@ class Launch:
             ),
             self.opts,
         )
+        groups = linux.get("intelRdt")
+        if groups is not None:
+            from pyrunc import rdt
+
+            rdt.prepare(self.record, groups)
+            self.undo.append(lambda: rdt.remove(self.record))
         container.write_intent(self.root, self.id, self.record)
 
+        if groups is not None:
+            rdt.create(self.record, groups)
         self._make_cgroups()
         fds: list[int] = []
         try:
@@ -300,6 +308,10 @@ class Launch:
             text = f"error setting cgroup config for procHooks process: {err.message}"
             raise Error(text) from err
         attributes.forget_affinity(pid, _warn)
+        if self.record["intel_rdt_path"]:
+            from pyrunc import rdt
+
+            rdt.join(self.record, pid)
         if linux.get("netDevices"):
             from pyrunc import netdevices
 

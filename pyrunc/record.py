@@ -43,6 +43,7 @@ def build(
         "namespace_paths": {},
         "external_descriptors": [],
         "intel_rdt_path": "",
+        "intel_rdt_mon_path": "",
         "pyrunc": {
             "version": 1,
             "simple": private_pid

@@ -37,9 +37,6 @@ HOOKS = (
 )
 OTHER_PLATFORMS = ("freebsd", "zos", "solaris", "windows", "vm")
 
-# Members that mean something to the container, and that we can not give it yet.
-UNSUPPORTED_LINUX = ("intelRdt",)
-
 
 # --- reading ---
 
@@ -248,9 +245,6 @@ def _check_isolation(doc: "Doc", linux: "Doc", kinds: "set[str]") -> None:
 
 
 def _check_linux(linux: "Doc") -> None:
-    for name in UNSUPPORTED_LINUX:
-        if name in linux:
-            raise _unsupported(f"linux.{name}")
     _check_absolute("linux.maskedPaths", linux.get("maskedPaths", []))
     _check_absolute("linux.readonlyPaths", linux.get("readonlyPaths", []))
     for device in linux.get("devices", ()):

@@ -1,6 +1,6 @@
 """New limits for a container that exists.
 
-May touch: its cgroups, and its record.
+May touch: its cgroups, its group in resctrl, and its record.
 OCI runtime-spec 1.3, config-linux.md "Control groups"; runc's `update`.
 """
 
@@ -12,11 +12,12 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
-def update(root: str, id: str, wanted: "dict[str, Any]") -> None:
-    """Apply a linux.resources object.  All of it, or on failure nothing."""
+def update(root: str, id: str, wanted: "dict[str, Any]", schemas: "dict[str, str]") -> None:
+    """Apply a linux.resources object and members of linux.intelRdt.  All, or on failure nothing."""
     fd = container.lock(root, id)
     try:
         record = container.load(root, id)
@@ -24,11 +25,28 @@ def update(root: str, id: str, wanted: "dict[str, Any]") -> None:
             raise Error("container not running")
         old = record["config"].get("cgroups") or {}
         new = changed.merge(old, wanted)
-        apply(record.get("cgroup_paths") or {}, recorded.resources(old), recorded.resources(new))
+        restore = _schemata(record, schemas) if schemas else None
+        try:
+            apply(
+                record.get("cgroup_paths") or {}, recorded.resources(old), recorded.resources(new)
+            )
+        except Error:
+            if restore:
+                restore()
+            raise
         record["config"]["cgroups"] = new
         container.write_record(root, id, record)
     finally:
         os.close(fd)
+
+
+def _schemata(record: "dict[str, Any]", schemas: "dict[str, str]") -> "Callable[[], None]":
+    """Set them; what undoes that."""
+    from pyrunc import rdt
+
+    rdt.check_update(record, schemas)
+    before = rdt.update(record, schemas)
+    return lambda: rdt.restore(record, before)
 
 
 def apply(paths: "dict[str, str]", old: "dict[str, Any]", new: "dict[str, Any]") -> None:

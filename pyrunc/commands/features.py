@@ -90,7 +90,7 @@ def document() -> "dict[str, Any]":
             "seccomp": _seccomp() if libseccomp else {"enabled": False},
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": True},

@@ -70,8 +70,7 @@ def run(opts: "dict[str, Any]") -> None:
     memory = wanted.get("memory") or {}
     if memory.get("kernel") or memory.get("kernelTCP"):
         log.warning("Kernel memory settings are ignored and will be removed")
-    check_rdt(opts)
-    update.update(root, id, wanted)
+    update.update(root, id, wanted, schemas(opts))
 
 
 def document(path: str) -> "dict[str, Any]":
@@ -123,18 +122,10 @@ def requested(opts: "dict[str, Any]") -> "dict[str, Any]":
     return wanted
 
 
-def check_rdt(opts: "dict[str, Any]") -> None:
-    """No container has a resctrl group to update."""
-    from pyrunc.errors import Error
-
-    for flag, resource, what in (
-        ("l3_cache_schema", "L3", "Intel RDT/CAT: l3 cache schema"),
-        ("mem_bw_schema", "MB", "Intel RDT/MBA: memory bandwidth schema"),
-    ):
-        if opts[flag] and not os.path.exists(f"/sys/fs/resctrl/info/{resource}"):
-            raise Error(f"{what} is not enabled")
-    if opts["l3_cache_schema"] or opts["mem_bw_schema"]:
-        raise Error("updating a non-existent Intel RDT configuration is not supported")
+def schemas(opts: "dict[str, Any]") -> "dict[str, str]":
+    """The flags that go into resctrl, as members of linux.intelRdt."""
+    flags = {"l3CacheSchema": opts["l3_cache_schema"], "memBwSchema": opts["mem_bw_schema"]}
+    return {member: text for member, text in flags.items() if text}
 
 
 # Values, in the grammar and with the complaints of Go.

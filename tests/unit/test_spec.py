@@ -381,7 +381,6 @@ def test_validate_refuses(bundle, path, value, message):
 @pytest.mark.parametrize(
     "path, value, name",
     [
-        ("linux.intelRdt", {}, "linux.intelRdt"),
         (
             "linux.namespaces",
             [{"type": "mount"}, {"type": "user"}],
