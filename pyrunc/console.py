@@ -36,6 +36,8 @@ INT = 2
 PIPE = 13
 CHLD = 17
 CONT = 18
+TTOU = 22
+STOPPING = (20, 21, TTOU)  # what a terminal, or who uses one, stops a job with
 URG = 23
 WINCH = 28
 # SIGCHLD is for us, SIGWINCH tells of our own terminal, SIGURG is what Go programs send themselves.
@@ -121,18 +123,24 @@ class Foreground:
 
         None: SIGINT told us, as it does with a terminal, to leave it alone.
         """
-        patience = QUIET
+        named = False
+        waiting = not self._take_terminal()
+        if waiting:  # as whoever changes the mode of a terminal in the background
+            signals.stop(TTOU, group=True)
         while True:
             events = [self._events, *([self.notify.fileno()] if self.notify else [])]
-            ready = relay.step(self._copies, events, patience)
+            ready = relay.step(self._copies, events, -1 if named and not waiting else QUIET)
             if ready is None:
                 # Only who stays is looked at; importing prctl costs what a short process takes.
-                _show_name()
-                patience = -1
+                if not named:
+                    _show_name()
+                named = True
+                waiting = waiting and not self._take_terminal()
                 continue
             if ready - {self._events}:
                 self._notify()
-            for number in _pending(self._events):
+            numbers = _pending(self._events)
+            for number in numbers:
                 if number == CHLD:
                     status = _reap(init)
                     if status is not None:
@@ -141,19 +149,46 @@ class Foreground:
                 self._forward(init, number)
                 if number == INT and self._terminal:
                     return None
-            if self._terminal and self._copies[1].ended:
-                self._hang_up()
+            if self._terminal:
+                waiting = self._obey(numbers, waiting)
+                if self._copies[1].ended:
+                    self._hang_up()
 
     def _forward(self, init: handshake.Init, number: int) -> None:
-        if self._terminal and number == WINCH:
-            self._terminal.resize()
-        if self._terminal and number == CONT:
-            self._terminal.make_raw()  # it may be ours only now
         if number not in IGNORED:
             try:
                 signals.send(init.pidfd, number)
             except OSError:
                 pass  # it is ending; SIGCHLD is on its way
+
+    # --- a job of a shell's, with a terminal ---
+
+    def _take_terminal(self) -> bool:
+        """Make our terminal raw; False if we would read it, and have to wait until it is ours."""
+        if not self._terminal:
+            return True
+        self._terminal.resize()
+        try:
+            return self._terminal.make_raw() or not os.isatty(0)
+        except Error:
+            return True  # it is gone, which ends the copies
+
+    def _obey(self, numbers: "list[int]", waiting: bool) -> bool:
+        """What signals mean to us.  Returns whether we are now waiting for our terminal."""
+        assert self._terminal is not None
+        if WINCH in numbers:
+            self._terminal.resize()
+        for number in STOPPING:
+            if number in numbers:
+                self._terminal.restore()
+                signals.stop(number)
+                return not self._take_terminal()
+        if CONT in numbers:
+            waiting = not self._take_terminal()
+            # Who was told something else, too, may have been told to end: that comes first.
+            if waiting and set(numbers) <= {CONT, *IGNORED}:
+                signals.stop(TTOU, group=True)
+        return waiting
 
     def _notify(self) -> None:
         """The container says something about its readiness; for the manager we are the service."""

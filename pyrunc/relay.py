@@ -9,12 +9,13 @@ import os
 import select
 
 PIECE = 4096  # PIPE_BUF
+HOLD = 200  # ms until a terminal of another job is asked again
 
 
 class Copy:
     """One direction: what was read from `source` and still has to go to `sink`."""
 
-    __slots__ = ("data", "ended", "farewell", "last", "sink", "source")
+    __slots__ = ("data", "ended", "farewell", "held", "last", "sink", "source")
 
     def __init__(self, source: int, sink: int, farewell: bytes = b"") -> None:
         self.source = source
@@ -22,6 +23,7 @@ class Copy:
         self.data = b""
         self.farewell = farewell  # what to write after the end of the source
         self.ended = False
+        self.held = False  # what is there to read is typed to another job
         self.last = False  # the writer is dead: what is there now is all there will be
 
     def interest(self) -> "tuple[int, int] | None":
@@ -43,6 +45,9 @@ class Copy:
         except (BlockingIOError, InterruptedError):
             pass  # somebody shares the descriptor and made it non-blocking; poll(2) again
         except OSError:
+            if not self.data and in_background(self.source):
+                self.held = True  # EIO, as SIGTTIN is blocked
+                return
             # EPIPE: nobody reads any more, and the writer shall learn it.  EIO: a terminal is gone.
             self.end()
 
@@ -89,6 +94,10 @@ def step(copies: "list[Copy]", events: "list[int]", patience: int = -1) -> "set[
         poll.register(fd, select.POLLIN)
     waiting: "dict[int, list[tuple[Copy, int]]]" = {}
     for copy in copies:
+        if copy.held:
+            copy.held = False  # once; poll(2) would say again that there is something
+            patience = HOLD if patience < 0 else min(patience, HOLD)
+            continue
         want = copy.interest()
         if want:
             # stdin and stdout may be one terminal: one entry then carries both interests.
@@ -102,6 +111,14 @@ def step(copies: "list[Copy]", events: "list[int]", patience: int = -1) -> "set[
         for copy, _ in waiting.get(fd, ()):
             copy.move()
     return {fd for fd, _ in ready} & set(events)
+
+
+def in_background(fd: int) -> bool:
+    """Whether fd is our controlling terminal, but belongs to another job at the moment."""
+    try:
+        return os.tcgetpgrp(fd) != os.getpgrp()
+    except OSError:
+        return False  # it does not control us, so it has no jobs
 
 
 def outlet(fd: int) -> int:

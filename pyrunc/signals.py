@@ -1,5 +1,7 @@
 """Signal names and numbers (host-free leaf): what `kill` accepts and how Go words a death."""
 
+import os
+
 from pyrunc.errors import Error
 
 # Numbers of x86 and arm64 (asm-generic). The module `signal` costs 7 ms, and lacks half of them.
@@ -109,3 +111,16 @@ def send(pidfd: int, number: int) -> None:
     except ImportError:  # the private module of another Python
         from signal import pidfd_send_signal
     pidfd_send_signal(pidfd, number)
+
+
+def stop(number: int, group: bool = False) -> None:
+    """Be stopped by a signal that is blocked, until the next SIGCONT; group: with the whole job.
+
+    Nothing happens where the kernel would not stop us: the signal is ignored, or nobody is there
+    who could let us go on.
+    """
+    from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask
+
+    pthread_sigmask(SIG_UNBLOCK, [number])
+    os.kill(0 if group else os.getpid(), number)
+    pthread_sigmask(SIG_BLOCK, [number])

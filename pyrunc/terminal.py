@@ -9,6 +9,7 @@ import os
 import termios
 
 from pyrunc.errors import Error
+from pyrunc.relay import in_background
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,13 +79,17 @@ class Terminal:
         except OSError:
             pass  # one of the two is gone
 
-    def make_raw(self) -> None:
-        """What is typed is the container's business, ^C and all; our output is still processed."""
-        if self._saved is not None or self._in_background():
-            return
+    def make_raw(self) -> bool:
+        """What is typed is the container's business, ^C and all; our output is still processed.
+
+        False if the terminal belongs to another job: its mode is not ours to change.
+        """
+        if in_background(self._host):
+            return False
         try:
-            raw = termios.tcgetattr(self._host)
-            self._saved = list(raw)
+            if self._saved is None:
+                self._saved = termios.tcgetattr(self._host)
+            raw = list(self._saved)
             raw[IFLAG] &= ~(
                 termios.IGNBRK
                 | termios.BRKINT
@@ -105,13 +110,16 @@ class Terminal:
             termios.tcsetattr(self._host, termios.TCSANOW, raw)
         except termios.error as err:
             raise Error(f"unable to set the terminal to raw mode: {err.args[1]}") from err
+        return True
 
-    def _in_background(self) -> bool:
-        """Whether our terminal belongs to another job: its mode is not ours to change."""
-        try:
-            return os.tcgetpgrp(self._host) != os.getpgrp()
-        except OSError:
-            return False  # it does not control us, so it has no jobs
+    def restore(self) -> None:
+        """Our terminal becomes what it was, unless another job has it now."""
+        if self._saved is not None and not in_background(self._host):
+            try:
+                termios.tcsetattr(self._host, termios.TCSANOW, self._saved)
+            except termios.error:
+                pass  # it is gone
+        self._saved = None
 
     def hang_up(self) -> None:
         """Nobody sees the container's terminal any more: its session gets SIGHUP."""
@@ -123,12 +131,7 @@ class Terminal:
     def close(self) -> None:
         """Our terminal becomes what it was."""
         self.hang_up()
-        if self._saved is not None:
-            try:
-                termios.tcsetattr(self._host, termios.TCSANOW, self._saved)
-            except termios.error:
-                pass  # it is gone
-            self._saved = None
+        self.restore()
         if self._host > 2:
             os.close(self._host)
             self._host = -1
