@@ -115,7 +115,8 @@ def _program() -> click.Group:
 def _command(command: Command, ids: "Completer | None" = None) -> click.Command:
     parameters: list[click.Parameter] = [_option(row) for row in (*command.options, HELP)]
     if "<container-id>" in command.args:
-        parameters.append(click.Argument(["container_id"], shell_complete=ids))
+        count = -1 if "..." in command.args else 1
+        parameters.append(click.Argument(["container_id"], nargs=count, shell_complete=ids))
     return click.Command(
         command.name,
         params=parameters,

@@ -60,6 +60,15 @@ def ending(pid: int, start: int) -> bool:
     )
 
 
+def exit_code(pid: int, start: int) -> "int | None":
+    """What wait(2) tells the parent of this very process, a zombie; None if we cannot know."""
+    fields = _fields(pid)
+    if not fields or int(fields[19]) != start or fields[0].decode() not in DEAD:
+        return None
+    # Who may not look is shown a 0.
+    return int(fields[49]) if exe(pid) != "" else None
+
+
 def state_letter(pid: int) -> str:
     """`R`, `S`, `D`...; empty if the process is gone."""
     found = stat(pid)

@@ -101,6 +101,7 @@ VERBS = {
     "start": ("start", "execute the user defined process in a created container"),
     "state": ("state", "output the state of a container"),
     "update": ("update", "update container resource constraints"),
+    "wait": ("wait", "wait until containers have stopped, and print their exit statuses"),
 }
 
 # Flags that come before the verb.

@@ -45,14 +45,17 @@ def differences(one, other):
     return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
 
 
-def shape(value):
-    """The document with a type in the place of each value; a list is as its first entry."""
+def shape(value, path=""):
+    """The document without its values: each path and its type, in order; of a list, one entry."""
     if isinstance(value, dict):
-        return [(key, shape(each)) for key, each in value.items()]
+        return [row for key, each in value.items() for row in shape(each, f"{path}.{key}")] or [
+            f"{path} {{}}"
+        ]
     if isinstance(value, list):
-        return [shape(each) for each in value[:1]]
+        return shape(value[0], f"{path}[]") if value else [f"{path} []"]
     # JSON has one type for numbers.
-    return "number" if isinstance(value, (int, float)) and value is not True else type(value)
+    kind = "number" if isinstance(value, (int, float)) and value is not True else type(value)
+    return [f"{path} {kind}"]
 
 
 class Pair:

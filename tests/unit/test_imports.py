@@ -42,6 +42,7 @@ ALLOWED = {
     "pause": COMMON | NATIVE | {"pyrunc.commands.pause", "pyrunc.freezer"},
     "resume": COMMON | NATIVE | {"pyrunc.commands.resume", "pyrunc.freezer"},
     "ps": COMMON | ENDING | {"pyrunc.commands.ps"},
+    "wait": COMMON | NATIVE | {"pyrunc.commands.wait", "pyrunc.ending"},
     "exec": COMMON | NATIVE | ENTERING | {"pyrunc.commands.exec"},
 }
 

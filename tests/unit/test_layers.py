@@ -20,7 +20,9 @@ RANKS = {
     **dict.fromkeys("cli help __main__".split(), 4),
     "commands.": 3,
     **dict.fromkeys("launch enter".split(), 2.5),
-    **dict.fromkeys("freezer update events".split(), 2.5),  # verbs' stories about a container
+    **dict.fromkeys(
+        "freezer update events ending".split(), 2.5
+    ),  # verbs' stories about a container
     "agent": 2.4,
     "console": 2.4,  # the foreground of run and exec: relays for a process that init became
     "container": 2,

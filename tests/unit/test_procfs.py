@@ -98,3 +98,33 @@ def test_a_process_that_runs_is_not_ending(child):
     start = procfs.start_time(child)
     assert not procfs.ending(child, start)
     assert procfs.ending(child, start + 1)
+
+
+@pytest.fixture
+def zombie():
+    """The pid of a child that has exited with 7, and that nobody has waited for."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    yield pid
+    os.waitpid(pid, 0)
+
+
+def test_exit_code_of_a_zombie(zombie):
+    start = procfs.start_time(zombie)
+    assert procfs.exit_code(zombie, start) == 7 << 8
+    assert procfs.exit_code(zombie, start - 1) is None
+    assert procfs.exit_code(os.getpid(), procfs.start_time(os.getpid())) is None
+
+
+def test_exit_code_is_kept_from_strangers(zombie):
+    """The kernel shows them a 0, which must not be told as a success."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    start = procfs.start_time(zombie)
+    pid = os.fork()
+    if pid == 0:
+        os.setuid(65534)
+        os._exit(0 if procfs.exit_code(zombie, start) is None else 1)
+    assert os.waitpid(pid, 0)[1] == 0
