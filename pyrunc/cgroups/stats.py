@@ -80,7 +80,7 @@ def document(found: "Found") -> "dict[str, Any]":
     for name, part in (("cpu", cpu), ("memory", memory), ("blkio", blkio)):
         pressure = (found.get("psi") or {}).get(name)
         if pressure is not None:
-            part["psi"] = {kind: shape(PRESSURE, pressure.get(kind, {})) for kind in SHARES}
+            part["psi"] = psi(pressure)
     return {
         "cpu": cpu,
         "cpuset": shape(CPUSET, found.get("cpuset") or {}),
@@ -93,6 +93,11 @@ def document(found: "Found") -> "dict[str, Any]":
         "intel_rdt": {},
         "network_interfaces": None,
     }
+
+
+def psi(pressure: "Found") -> "Found":
+    """What is known about waiting, as the document has it."""
+    return {kind: shape(PRESSURE, pressure.get(kind, {})) for kind in SHARES}
 
 
 def shape(members: str, values: "Found") -> "Found":

@@ -100,6 +100,7 @@ VERBS = {
     "spec": ("spec", "create a new specification file"),
     "start": ("start", "execute the user defined process in a created container"),
     "state": ("state", "output the state of a container"),
+    "stats": ("stats", "display what containers use, live"),
     "update": ("update", "update container resource constraints"),
     "wait": ("wait", "wait until containers have stopped, and print their exit statuses"),
 }

@@ -65,6 +65,19 @@ def test_stats(v2, running):
     assert data["cpuset"]["sched_load_balance"] == 0
 
 
+def test_stats_for_programs(v2, running):
+    result = v2("stats", "--format", "json", "--no-stream", "--interval", "200ms")
+    sample = json.loads(result.stdout)
+    assert sample["id"] == running
+    assert sample["cpu"]["usage_ns"] > 0
+    assert sample["cpu"]["percent"] > 0
+    assert sample["pids"]["current"] > 0
+    if os.path.exists("/proc/pressure"):
+        assert list(sample["pressure"]) == ["cpu", "memory", "io"]
+    page = v2("stats", "--format", "prometheus").stdout
+    assert f'pyrunc_container_cpu_usage_seconds_total{{id="{running}"}} ' in page
+
+
 @pytest.mark.parametrize("interval", ["100ms", "1h"])
 def test_events_end_with_the_container(v2, running, interval):
     with v2.popen("events", "--interval", interval, running, stdout=subprocess.PIPE) as child:

@@ -94,7 +94,7 @@ def completed(words, *, cwd=None):
 
 
 def test_verbs_are_completed():
-    assert completed(["pyrunc", "st"]) == ["start", "state"]
+    assert completed(["pyrunc", "st"]) == ["start", "state", "stats"]
 
 
 def test_flags_are_completed_but_not_the_hidden_ones():
@@ -107,6 +107,7 @@ def test_container_ids_are_completed(tmp_path):
     for name in ("web-1", "web-2", "db"):
         os.mkdir(tmp_path / name)
     assert completed(["pyrunc", "--root", str(tmp_path), "state", "we"]) == ["web-1", "web-2"]
+    assert completed(["pyrunc", "--root", str(tmp_path), "wait", "db", "we"]) == ["web-1", "web-2"]
     assert completed(["pyrunc", "--root", f"{tmp_path}/none", "state", "we"]) == []
 
 

@@ -42,6 +42,9 @@ ALLOWED = {
     "pause": COMMON | NATIVE | {"pyrunc.commands.pause", "pyrunc.freezer"},
     "resume": COMMON | NATIVE | {"pyrunc.commands.resume", "pyrunc.freezer"},
     "ps": COMMON | ENDING | {"pyrunc.commands.ps"},
+    "stats": COMMON
+    | NATIVE
+    | {"pyrunc.commands.stats", "pyrunc.usage", "pyrunc.host", "pyrunc.cgroups.stats"},
     "wait": COMMON | NATIVE | {"pyrunc.commands.wait", "pyrunc.ending"},
     "exec": COMMON | NATIVE | ENTERING | {"pyrunc.commands.exec"},
 }

@@ -10,7 +10,7 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
 PURE = "plan plan_create plan_exec scheduling listing namespaces rootfs mounts process".split()
-PURE += "failures record".split()
+PURE += "failures record exposition".split()
 HOST = "spec normal host cgroups hooks rdt criu processes netdevices idmaps".split()
 HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
 HOST += ["relay", "terminal", "descriptors", "notify"]
@@ -21,7 +21,7 @@ RANKS = {
     "commands.": 3,
     **dict.fromkeys("launch enter".split(), 2.5),
     **dict.fromkeys(
-        "freezer update events ending".split(), 2.5
+        "freezer update events ending usage".split(), 2.5
     ),  # verbs' stories about a container
     "agent": 2.4,
     "console": 2.4,  # the foreground of run and exec: relays for a process that init became
