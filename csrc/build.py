@@ -27,6 +27,7 @@ INIT_SOURCES = [
     "init_rootfs.c",
     "init_console.c",
     "init_mount.c",
+    "init_copy.c",
     "path.c",
 ]
 FRONT_SOURCES = ["front.c", "front_record.c", "front_verbs.c", "front_cgroup.c"]

@@ -40,6 +40,11 @@
 #define CLOSE_RANGE_CLOEXEC 4U
 #endif
 
+/* Descriptors that init can get: the plan's, and one per mapping of ID-mapped mounts. */
+enum {
+	PASS_MAX = 512
+};
+
 static int core_close_range(unsigned int first, unsigned int last, unsigned int flags)
 {
 	return (int)syscall(SYS_close_range, first, last, flags);
@@ -93,7 +98,7 @@ static int place(int exe, int base, const int *fds, int n, const int *stdio)
 {
 	/* All targets lie below `high`, so nothing is overwritten before it has been moved. */
 	const int high = base + n + 1;
-	int moved[64], in[3] = { -1, -1, -1 }, i;
+	int moved[PASS_MAX], in[3] = { -1, -1, -1 }, i;
 
 	for (i = 0; i < n; i++)
 		if ((moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, high)) < 0)
@@ -129,7 +134,7 @@ int core_spawn(int exe, int base, const int *fds, int n, const int *stdio)
 	char *envp[] = { NULL };
 	pid_t pid;
 
-	if (n > 64)
+	if (n > PASS_MAX)
 		return -E2BIG;
 	(void)snprintf(number, sizeof(number), "%d", base);
 	(void)snprintf(total, sizeof(total), "%d", n - 2);
@@ -178,6 +183,53 @@ int core_netlink(int namespace)
 		    CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &fd);
 	if (pid < 0)
 		return -errno;
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return fd;
+}
+
+static int write_proc(int pid, const char *name, const char *text)
+{
+	char path[64];
+	int fd, err = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	(void)close(fd);
+	return err;
+}
+
+static int wait_for_end(void *unused)
+{
+	(void)unused;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		(void)pause();
+}
+
+int core_userns(const char *uid_map, const char *gid_map)
+{
+	char stack[16384] __attribute__((aligned(16))), path[64];
+	int fd, err, pid;
+
+	/* The namespace lives by this child until it has a descriptor. */
+	pid = clone(wait_for_end, stack + sizeof(stack), CLONE_NEWUSER | SIGCHLD, NULL);
+	if (pid < 0)
+		return -errno;
+	fd = err = write_proc(pid, "uid_map", uid_map);
+	if (!err)
+		fd = err = write_proc(pid, "gid_map", gid_map);
+	if (!err) {
+		(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			fd = -errno;
+	}
+	(void)kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	return fd;

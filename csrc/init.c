@@ -32,7 +32,7 @@
 #define SIGKILL 9
 
 struct init_state self = {
-	.sock = -1, .procfs = -1, .root = -1, .host = -1, .null = -1, .empty = -1
+	.sock = -1, .procfs = -1, .root = -1, .host = -1, .null = -1, .empty = -1, .idmap = -1
 };
 
 struct plan_header {
@@ -60,6 +60,7 @@ static const struct op_row {
 	[OP_SYSCTL] = { "ss", op_sysctl },
 	[OP_PROPAGATE] = { "u", op_propagate },
 	[OP_ROOT] = { "su", op_root },
+	[OP_IDMAP] = { "fu", op_idmap },
 	[OP_MOUNT] = { "ssssuusu*", op_mount },
 	[OP_BIND] = { "ssuuuuu*", op_bind },
 	[OP_REMOUNT] = { "su", op_remount },

@@ -42,6 +42,8 @@ struct init_state {
 	int host;         /* O_PATH, the host's "/" (until the pivot) */
 	int null;         /* O_PATH, the container's /dev/null, verified */
 	int empty;        /* O_PATH, the empty tmpfs that masks directories */
+	int idmap;        /* OP_IDMAP: a user namespace for the next mount */
+	int idmap_below;  /* ... and for all below it */
 	int awaiting;     /* past the no-return line: exec.fifo; before it: 0 */
 	const char *path; /* the program OP_LOOKUP found */
 	char home[4096];  /* "HOME=..." that OP_HOME found */
@@ -136,6 +138,7 @@ int op_readonly(const struct args *a, struct failure *f);
 int op_mask(const struct args *a, struct failure *f);
 /* init_mount.c */
 int op_mount(const struct args *a, struct failure *f);
+int op_idmap(const struct args *a, struct failure *f);
 int op_bind(const struct args *a, struct failure *f);
 int op_remount(const struct args *a, struct failure *f);
 /* init_console.c */

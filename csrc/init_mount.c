@@ -6,6 +6,8 @@
 #include <linux/errno.h>
 #include <linux/time_types.h>
 
+#define MNT_DETACH 2
+
 enum {
 /* mount(2) cuts data off at a page without a word; pages of arm64 may be this large */
 #if defined(__aarch64__)
@@ -15,7 +17,6 @@ enum {
 #endif
 	MODE_SIZE = 10, /* "mode=0755," */
 	MODE_DATA_MAX = 4096,
-	COPY_DEPTH = 128,
 	BUSY_TRIES = 5,
 	BUSY_WAIT_NS = 100000000,
 };
@@ -133,26 +134,37 @@ static int bind_old(int dir, const char *source, int target, const char *path, u
 	return err < 0 ? err : mount_reopen(path, 0, target);
 }
 
-int mount_bind(int dir, const char *source, int target, const char *path, u64 flags)
+/* A detached copy of the mount at `source`. */
+static int clone_mount(int dir, const char *source, u64 flags)
 {
 	u32 how = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-	long err, tree;
 
 	if (flags & MS_REC)
 		how |= AT_RECURSIVE;
-	tree = sys3(__NR_open_tree, dir, source, how);
+	return (int)sys3(__NR_open_tree, dir, source, how);
+}
+
+/* Attach a detached mount: returns `tree`; it is closed on failure. */
+static int attach_mount(int tree, int target)
+{
+	long err = sys5(__NR_move_mount, tree, "", target, "",
+			MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+
+	if (err == 0)
+		return tree;
+	if (err == -EINVAL && wrong_type(tree, target))
+		err = -ENOTDIR;
+	(void)close_fd(tree);
+	return (int)err;
+}
+
+int mount_bind(int dir, const char *source, int target, const char *path, u64 flags)
+{
+	int tree = clone_mount(dir, source, flags);
+
 	if (tree == -ENOSYS)
 		return bind_old(dir, source, target, path, flags);
-	if (tree < 0)
-		return (int)tree;
-	err = sys5(__NR_move_mount, tree, "", target, "",
-		   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-	if (err == 0)
-		return (int)tree;
-	if (err == -EINVAL && wrong_type((int)tree, target))
-		err = -ENOTDIR;
-	(void)close_fd((int)tree);
-	return (int)err;
+	return tree < 0 ? tree : attach_mount(tree, target);
 }
 
 int mount_empty(int target)
@@ -290,117 +302,75 @@ static int propagate(int mnt, const struct args *a, u32 first, struct failure *f
 	return 0;
 }
 
-/* --- tmpcopyup --- */
+/* --- ID-mapped mounts --- */
 
-static int copy_dir(int from, int to, u32 depth);
-
-static int copy_file(int from, int to, const char *name)
+/*
+ * What OP_IDMAP asked for, done to a mount that nobody sees yet; the kernel wants that.  0, or fails
+ * with the type of the file system as the value.
+ */
+static int map_ids(int tree, struct failure *f)
 {
-	cleanup_fd int in = -1;
-	cleanup_fd int out = -1;
-	long n;
+	const int user_ns = self.idmap;
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (u64)user_ns };
+	struct statfs st = { 0 };
+	int err;
 
-	in = (int)sys3(__NR_openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (in < 0)
-		return in;
-	out = (int)sys4(__NR_openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-			0600);
-	if (out < 0)
-		return out;
-	do {
-		n = sys4(__NR_sendfile, out, in, NULL, 1 << 30);
-	} while (n > 0);
-	return (int)n;
-}
-
-static int copy_link(int from, int to, const char *name)
-{
-	char text[PATH_MAX];
-	long n = sys4(__NR_readlinkat, from, name, text, sizeof(text) - 1);
-
-	if (n < 0)
-		return (int)n;
-	text[n] = 0;
-	return (int)sys3(__NR_symlinkat, text, to, name);
-}
-
-static int copy_subdir(int from, int to, const char *name, u32 depth)
-{
-	const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	cleanup_fd int in = -1;
-	cleanup_fd int out = -1;
-	long err = sys3(__NR_mkdirat, to, name, 0700);
-
-	if (err < 0)
-		return (int)err;
-	in = (int)sys3(__NR_openat, from, name, flags);
-	if (in < 0)
-		return in;
-	out = (int)sys3(__NR_openat, to, name, flags);
-	return out < 0 ? out : copy_dir(in, out, depth + 1);
-}
-
-/* Nobody else sees the tree at `to` yet: names in it can be trusted. */
-static int copy_entry(int from, int to, const char *name, u32 depth)
-{
-	struct statx st;
-	long err = sys5(__NR_statx, from, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st);
-
-	if (err < 0)
-		return (int)err;
-	switch (st.stx_mode & S_IFMT) {
-	case S_IFDIR:
-		err = copy_subdir(from, to, name, depth);
-		break;
-	case S_IFREG:
-		err = copy_file(from, to, name);
-		break;
-	case S_IFLNK:
-		err = copy_link(from, to, name);
-		break;
-	default:
-		err = sys4(__NR_mknodat, to, name, st.stx_mode,
-			   make_dev(st.stx_rdev_major, st.stx_rdev_minor));
-	}
+	self.idmap = -1;
+	err = mount_attr(tree, self.idmap_below ? AT_RECURSIVE : 0, &attr);
 	if (err == 0)
-		err = sys5(__NR_fchownat, to, name, st.stx_uid, st.stx_gid, AT_SYMLINK_NOFOLLOW);
-	if (err == 0 && !is_type(&st, S_IFLNK))
-		err = sys3(__NR_fchmodat, to, name, st.stx_mode & 07777);
-	return (int)err;
+		return 0;
+	(void)sys2(__NR_fstatfs, tree, &st);
+	return fail_value(f, err, STEP_IDMAP, (u64)st.f_type & 0xffffffff);
 }
 
-struct dirent {
-	u64 ino;
-	s64 off;
-	u16 size;
-	u8 type;
-	char name[];
-};
-
-static int copy_dir(int from, int to, u32 depth)
+int op_idmap(const struct args *a, struct failure *f)
 {
-	char buf[2048] __attribute__((aligned(8)));
-	cleanup_fd int in = -1;
-	long n, err;
+	(void)f;
+	self.idmap = arg_fd(a, 0);
+	self.idmap_below = (int)a->v[1].u;
+	return 0;
+}
 
-	if (depth > COPY_DEPTH)
-		return -ELOOP;
-	in = (int)sys3(__NR_openat, from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (in < 0)
-		return in;
-	while ((n = sys3(__NR_getdents64, in, buf, sizeof(buf))) > 0) {
-		const struct dirent *e;
+/* Bind with other owners. */
+static int bind_mapped(const char *source, int target, u64 flags, struct failure *f)
+{
+	int tree = clone_mount(AT_FDCWD, source, flags);
 
-		for (long i = 0; i < n; i += e->size) {
-			e = (const struct dirent *)(buf + i);
-			if (!strcmp(e->name, ".") || !strcmp(e->name, ".."))
-				continue;
-			err = copy_entry(in, to, e->name, depth);
-			if (err < 0)
-				return (int)err;
-		}
+	if (tree < 0)
+		return fail_value(f, tree, STEP_MOUNT, (u64)target);
+	if (map_ids(tree, f) < 0) {
+		(void)close_fd(tree);
+		return -1;
 	}
-	return (int)n;
+	tree = attach_mount(tree, target);
+	return tree < 0 ? fail_value(f, tree, STEP_MOUNT, (u64)target) : tree;
+}
+
+/*
+ * mount(2) shows a file system at once, which is too late: put a mapped copy of the mount into its
+ * place.  Returns the copy, or -1; `mnt` is closed.
+ */
+static int remount_mapped(int mnt, int target, struct failure *f)
+{
+	int tree = clone_mount(mnt, "", 0);
+	char path[FD_PATH_MAX];
+	long err = tree;
+
+	if (tree >= 0 && map_ids(tree, f) < 0) {
+		(void)close_fd(tree);
+		(void)close_fd(mnt);
+		return -1;
+	}
+	fd_path(path, mnt);
+	if (tree >= 0)
+		err = sys1(__NR_fchdir, self.procfs);
+	if (err >= 0)
+		err = sys2(__NR_umount2, path, MNT_DETACH);
+	(void)sys1(__NR_fchdir, self.root);
+	(void)close_fd(mnt);
+	if (err >= 0)
+		err = tree = attach_mount(tree, target);
+	return err < 0 ? fail_value(f, err, STEP_MOUNT, (u64)target) : tree;
 }
 
 /* --- the ops --- */
@@ -513,9 +483,14 @@ int op_mount(const struct args *a, struct failure *f)
 	if (mnt < 0)
 		return fail(f, mnt, STEP_MOVED);
 	/* `target` is the directory below the new mount: what it holds is still there. */
-	err = existed && (options & MOUNT_COPY_UP) ? copy_dir(target, mnt, 0) : 0;
+	err = existed && (options & MOUNT_COPY_UP) ? copy_tree(target, mnt) : 0;
 	if (err < 0)
 		return fail(f, err, STEP_COPY_UP);
+	if (self.idmap >= 0) {
+		mnt = remount_mapped(mnt, target, f);
+		if (mnt < 0)
+			return -1;
+	}
 	return propagate(mnt, a, 7, f);
 }
 
@@ -536,9 +511,16 @@ int op_bind(const struct args *a, struct failure *f)
 		return fail(f, target, STEP_TARGET);
 	if (check_not_root(target, f) < 0)
 		return -1;
-	mnt = mount_bind(AT_FDCWD, source, target, path, a->v[2].u & MS_REC);
-	if (mnt < 0)
-		return fail_value(f, mnt, mnt == -ESTALE ? STEP_MOVED : STEP_MOUNT, (u64)target);
+	if (self.idmap >= 0) {
+		mnt = bind_mapped(source, target, a->v[2].u & MS_REC, f);
+		if (mnt < 0)
+			return -1;
+	} else {
+		mnt = mount_bind(AT_FDCWD, source, target, path, a->v[2].u & MS_REC);
+		if (mnt < 0)
+			return fail_value(f, mnt, mnt == -ESTALE ? STEP_MOVED : STEP_MOUNT,
+					  (u64)target);
+	}
 	if (bind_flags(mnt, a->v[2].u, a->v[3].u, f) < 0)
 		return -1;
 	err = attr.attr_set | attr.attr_clr ? mount_attr(mnt, AT_RECURSIVE, &attr) : 0;

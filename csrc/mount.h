@@ -1,5 +1,5 @@
 /*
- * mount.h - mounting onto descriptors, for init_mount.c and init_rootfs.c.
+ * mount.h - mounting onto descriptors, for init_mount.c and init_rootfs.c; tmpcopyup.
  *
  * A mountpoint is a descriptor that path.c resolved, never a string (CVE-2021-30465).  The new
  * mount calls (Linux 5.2 and 5.12) take descriptors; mount(2) reaches them as "self/fd/N".
@@ -27,6 +27,9 @@ int mount_reopen(const char *path, int flags, int target);
 
 /* Add MS_* flags to the mount open at `mnt`, keeping its others. */
 int mount_add_flags(int mnt, u64 flags);
+
+/* init_copy.c: fill the empty directory at `to` with all that is at `from`.  0 or -errno. */
+int copy_tree(int from, int to);
 
 /* Mount an empty, read-only tmpfs. */
 int mount_empty(int target);

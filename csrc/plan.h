@@ -44,6 +44,8 @@ enum plan_op {
 	OP_PROPAGATE,		/* u        mount(2) propagation flags on "/" */
 	OP_ROOT,		/* s u      host path of the rootfs: open it; 1: its parent mount becomes
 				 *          private and it is bound onto itself first */
+	OP_IDMAP,		/* f u      the next mount or bind shows owners as this user namespace maps them;
+				 *          1: all below it do, too */
 	OP_MOUNT,		/* s s s s u u s u*  source, target, fstype, data, MS_* flags, MOUNT_* options,
 				 *          bind source to fall back on ("" none), propagation flags */
 	OP_BIND,		/* s s u u u u u*  source, target, MS_* set, MS_* cleared, MOUNT_ATTR_* recursive
@@ -128,6 +130,7 @@ enum plan_step {
 	STEP_RECURSIVE,		/* mount_setattr recursive attributes */
 	STEP_MOUNT_PROPAGATION,
 	STEP_COPY_UP,
+	STEP_IDMAP,		/* mount_setattr MOUNT_ATTR_IDMAP; value: f_type of its file system */
 	STEP_REMOUNT, STEP_SYMLINK, STEP_UNLINK,
 	STEP_MKNOD, STEP_DEVICE_VERIFY, STEP_DEVICE_CHMOD, STEP_DEVICE_CHOWN, STEP_DEVICE_BIND,
 	STEP_MKDIR, STEP_PIVOT, STEP_MOVE, STEP_CHROOT, STEP_HIDE,

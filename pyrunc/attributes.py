@@ -56,6 +56,14 @@ def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
         warn(f"unable to reset the CPU affinity: {strerror(err.errno or 0)}")
 
 
+def absolute(path: str) -> str:
+    """Of a file that the caller names relative to where it stands, before we leave that place."""
+    try:
+        return os.path.abspath(path)
+    except OSError as err:  # a deleted working directory
+        raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
+
+
 def pid_file(path: str, pid: int) -> None:
     """The bare number, in a file that is whole when it appears."""
     try:

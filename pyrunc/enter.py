@@ -12,7 +12,7 @@ import os
 from pyrunc import attributes, container, handshake, host, plan_exec, process, procfs, spec
 from pyrunc._core import lib
 from pyrunc.cgroups import entry, fs
-from pyrunc.errors import INIT_FAILED, START_FAILED, Error, strerror
+from pyrunc.errors import INIT_FAILED, START_FAILED, Error
 from pyrunc.namespaces import FLAGS, NAMES
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ class Entry:
         self.console = -1
         self.passed = 0
         # Relative to where the caller stands, which is not the bundle.
-        self.pid_file = _absolute(opts["pid_file"]) if opts["pid_file"] else ""
+        self.pid_file = attributes.absolute(opts["pid_file"]) if opts["pid_file"] else ""
 
     # --- the story ---
 
@@ -253,13 +253,6 @@ class Entry:
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
-
-
-def _absolute(path: str) -> str:
-    try:
-        return os.path.abspath(path)
-    except OSError as err:  # a deleted working directory
-        raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
 
 
 def _warn(text: str) -> None:

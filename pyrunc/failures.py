@@ -122,6 +122,9 @@ def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
         return f"failed to set mount propagation of {target}: {why}"
     if step == lib.STEP_COPY_UP:
         return f"tmpcopyup: failed to copy {target} to the tmpfs: {why}"
+    if step == lib.STEP_IDMAP:
+        what = source if is_bind else target
+        return f"failed to set MOUNT_ATTR_IDMAP on {what}: {idmap(why, value)}"
     # A bind made anew has no flags but these two yet, and no data.
     bits = args[2] & (mounts.MS_BIND | mounts.MS_REC) if is_bind else args[4]
     data = "" if is_bind else args[3]
@@ -133,6 +136,39 @@ def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
     if data:
         sentence += f", data={data}"
     return f"{sentence}: {why}"
+
+
+# linux/magic.h, and what is in no header for others
+FILE_SYSTEMS = {
+    0x9FA0: "proc",
+    0x62656572: "sysfs",
+    0x01021994: "tmpfs",
+    0x1CD1: "devpts",
+    0x19800202: "mqueue",
+    0x63677270: "cgroup2",
+    0x27E0EB: "cgroup",
+    0xEF53: "ext4",
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0x794C7630: "overlay",
+    0x6969: "nfs",
+    0x65735546: "fuse",
+    0x01021997: "9p",
+    0xFE534D42: "smb2",
+    0x2FC12FC1: "zfs",
+    0x4D44: "vfat",
+    0x73717368: "squashfs",
+    0xE0F5E1E2: "erofs",
+    0x858458F6: "ramfs",
+}
+
+
+def idmap(why: str, magic: int) -> str:
+    """Why a mount was not ID-mapped.  magic: f_type of its file system."""
+    name = FILE_SYSTEMS.get(magic, f"type {magic:#x}")
+    if why == strerror(EINVAL):
+        why += " (maybe the filesystem used doesn't support idmap mounts on this kernel?)"
+    return f"file system {name}: {why}"
 
 
 def flags(args: "Args", why: str, value: int) -> str:

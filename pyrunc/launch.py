@@ -12,6 +12,7 @@ from pyrunc import (
     container,
     handshake,
     host,
+    mounts,
     namespaces,
     plan_create,
     process,
@@ -20,7 +21,7 @@ from pyrunc import (
     spec,
 )
 from pyrunc._core import lib
-from pyrunc.errors import INIT_FAILED, START_FAILED, Error, strerror
+from pyrunc.errors import INIT_FAILED, START_FAILED, Error
 from pyrunc.plan import Plan
 
 TYPE_CHECKING = False
@@ -75,7 +76,7 @@ class Launch:
         self.init: "handshake.Init | None" = None
         self.ready = False  # init has done all it had to
         # Both are relative to where the caller stands, and the bundle is not that place.
-        self.pid_file = _absolute(opts["pid_file"]) if opts.get("pid_file") else ""
+        self.pid_file = attributes.absolute(opts["pid_file"]) if opts.get("pid_file") else ""
         self.bundle = spec.enter(opts["bundle"])
         self.spec = spec.load()
         self.hooks = self.spec.get("hooks") or {}
@@ -239,6 +240,11 @@ class Launch:
                         f"{START_FAILED}failed to open namespace path: "
                         f"{Error.os('open', space['path'], err).message}"
                     ) from err
+        mapped = mounts.idmapped(self.spec)
+        if mapped:
+            from pyrunc import idmaps
+
+            idmaps.open_all(mapped, linux, index, fds)
         if self.terminal or self.opts["pidfd_socket"]:
             from pyrunc import console
 
@@ -379,13 +385,6 @@ class Launch:
 
     def _unclaim(self) -> None:
         container.remove_directory(f"{self.root}/{self.id}")
-
-
-def _absolute(path: str) -> str:
-    try:
-        return os.path.abspath(path)
-    except OSError as err:  # a deleted working directory
-        raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
 
 
 def _warn(text: str) -> None:

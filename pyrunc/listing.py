@@ -26,6 +26,7 @@ FIELDS = {
     "sysctl": "path value",
     "propagate": "flags:propagation",
     "root": "path own_mounts:flag",
+    "idmap": "user_namespace:fd below:flag",
     "mount": "source target type data flags:ms options:options fallback *propagation:propagation",
     "bind": "source target flags:ms cleared:ms set:attr clear:attr *propagation:propagation",
     "remount": "target flags:ms",

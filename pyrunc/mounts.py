@@ -121,6 +121,8 @@ RECURSIVE = {
     "rsymfollow": (0, ATTR_NOSYMFOLLOW),
 }
 
+IDMAP = ("idmap", "ridmap")
+
 # The files of procfs that lxcfs and its like may cover; all else below /proc is the kernel's word.
 PROC_FILES = (
     "/proc/cpuinfo",
@@ -145,6 +147,8 @@ class Entry:
         "data",
         "flags",
         "fstype",
+        "idmap",
+        "index",
         "origin",
         "propagation",
         "recursive_clear",
@@ -154,7 +158,9 @@ class Entry:
     )
 
     def __init__(self, mount: "Doc", index: int, bundle: str, root: str) -> None:
+        self.index = index
         self.origin = f"mounts[{index}]"
+        self.idmap = idmap(mount)
         self.flags = self.cleared = self.recursive_set = self.recursive_clear = 0
         self.propagation: list[int] = []
         self.copy_up = False
@@ -178,7 +184,7 @@ class Entry:
                 self.recursive_clear = self.recursive_clear & ~on | off
             elif option == "tmpcopyup":
                 self.copy_up = True
-            else:
+            elif option not in IDMAP:
                 data.append(option)
         self.data = ",".join(data)
         if self.flags & MS_BIND:
@@ -189,8 +195,22 @@ class Entry:
                 raise Error("bind mounts cannot have any filesystem-specific options applied")
         else:
             self.flags |= plain(self.recursive_set)
+        if self.idmap and (self.fstype == "cgroup" or self.flags & MS_REMOUNT):
+            what = "a remount" if self.flags & MS_REMOUNT else "a cgroup mount"
+            raise Error(f"{self.origin}: {what} cannot be ID-mapped")
         if "\0" in self.source + self.target + self.fstype + self.data:
             raise Error("mount field contains null byte")
+
+
+def idmap(mount: "Doc") -> str:
+    """`idmap`, `ridmap` (all below it, too), or empty: whether and how a mount is ID-mapped."""
+    options = [option for option in mount.get("options", ()) if option in IDMAP]
+    return options[-1] if options else "idmap" if mount.get("uidMappings") else ""
+
+
+def idmapped(spec: "Doc") -> "list[tuple[int, Doc]]":
+    """The ID-mapped ones of mounts[], with their numbers."""
+    return [entry for entry in enumerate(spec.get("mounts", ())) if idmap(entry[1])]
 
 
 def strip(path: str, root: str) -> str:
@@ -217,12 +237,17 @@ def decode(plan: "Plan", spec: "Doc", facts: "Doc", opts: "Doc") -> "list[Entry]
     return entries
 
 
-def mount(plan: "Plan", entries: "list[Entry]", linux: "Doc", facts: "Doc") -> None:
-    """mounts[] in their order."""
+def mount(  # noqa: PLR0917
+    plan: "Plan", entries: "list[Entry]", linux: "Doc", facts: "Doc", fds: "dict[Any, int]"
+) -> None:
+    """mounts[] in their order.  fds: ("idmap", number) -> user namespace of an ID-mapped one."""
     label = linux.get("mountLabel", "")
     own_cgroup = any(ns["type"] == "cgroup" for ns in linux.get("namespaces", ()))
     for entry in entries:
         fstype = entry.fstype
+        if entry.idmap:
+            below = int(entry.idmap == "ridmap")
+            plan.idmap(fds["idmap", entry.index], below, entry.origin)
         if fstype == "bind":
             plan.bind(
                 entry.source,
@@ -234,10 +259,9 @@ def mount(plan: "Plan", entries: "list[Entry]", linux: "Doc", facts: "Doc") -> N
                 origin=entry.origin,
             )
         elif fstype == "cgroup":
-            if facts["cgroup_mode"] == "v2":
-                cgroup2(plan, entry, facts, own_cgroup)
-            else:
-                cgroup1(plan, entry, facts, own_cgroup, label)
+            from pyrunc import mounts_cgroup
+
+            mounts_cgroup.mount(plan, entry, facts, own_cgroup, label)
         else:
             filesystem(plan, entry, label)
 
@@ -314,70 +338,6 @@ def check_proc(entry: Entry, facts: "Doc", root: str) -> None:
         f'{INIT_FAILED}error mounting "{entry.source}" to rootfs at "{target}": '
         f'"{root}{target}" cannot be mounted because {why}'
     )
-
-
-def cgroup2(plan: "Plan", entry: Entry, facts: "Doc", own_cgroup: bool) -> None:
-    """The unified hierarchy; where it cannot be mounted (a user namespace without a cgroup
-    namespace of its own) a bind of what the host has."""
-    own = facts["cgroup_paths"].get("", "")
-    plan.mount(
-        entry.source,
-        entry.target,
-        "cgroup2",
-        entry.data,
-        flags=entry.flags,
-        fallback=own if own_cgroup and own else "/sys/fs/cgroup",
-        propagation=entry.propagation,
-        origin=entry.origin,
-    )
-
-
-def cgroup1(plan: "Plan", entry: Entry, facts: "Doc", own_cgroup: bool, label: str) -> None:
-    """One directory per hierarchy, as on the host: in a cgroup namespace each hierarchy is mounted
-    anew (and shows that namespace's root), else the container's own cgroup is bound."""
-    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    plan.mount(
-        "tmpfs",
-        entry.target,
-        "tmpfs",
-        "mode=755" + (f',context="{label}"' if label else ""),
-        flags=flags,
-        propagation=entry.propagation,
-        origin=entry.origin,
-    )
-    links = []
-    for hierarchy in facts["cgroup_mounts"]:
-        name = hierarchy["dest"]
-        names = hierarchy["subsystems"]
-        target = f"{entry.target}/{name}"
-        if "," in name:
-            links += [(name, f"{entry.target}/{part}") for part in name.split(",")]
-        if own_cgroup:
-            plan.mount(
-                "systemd" if names == ["name=systemd"] else "cgroup",
-                target,
-                "cgroup",
-                ",".join(names),
-                flags=flags | entry.flags & MS_RDONLY,
-                origin=entry.origin,
-            )
-            continue
-        for controller in names:
-            # A hierarchy the container has no cgroup in would show the caller's: left out.
-            if controller in facts["cgroup_paths"]:
-                plan.bind(
-                    facts["cgroup_paths"][controller],
-                    target,
-                    flags=MS_BIND | MS_REC | entry.flags,
-                    cleared=entry.cleared,
-                    propagation=entry.propagation,
-                    origin=entry.origin,
-                )
-                break
-    for content, path in links:
-        plan.symlink(content, path, 0, entry.origin)
-    if entry.flags & MS_RDONLY:
-        plan.remount(entry.target, MS_RDONLY, entry.origin)
 
 
 def dev_is_bound(entries: "list[Entry]") -> bool:

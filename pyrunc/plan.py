@@ -86,6 +86,9 @@ class Plan:
     def root(self, path: str, own_mounts: int) -> None:
         self.add("root", path, own_mounts, origin="root.path")
 
+    def idmap(self, fd: int, below: int, origin: str = "") -> None:
+        self.add("idmap", Fd(fd), below, origin=origin)
+
     def mount(
         self,
         source: str,

@@ -43,7 +43,8 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
 
     facts: those of facts_for(), cgroup_paths, same_namespaces (joined types that are the host's).
     opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo", ("ns", type),
-    "console" and "pidfd" (sockets) -> index of the descriptor passed; seccomp: (program, flags) or
+    ("idmap", number of the mount), "console" and "pidfd" (sockets) -> index of the descriptor
+    passed; seccomp: (program, flags) or
     None; hook_state(status) -> the state document for hooks, before and after its pid.
     """
     plan = Plan()
@@ -79,7 +80,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         # First, so that no mount below propagates to the host.
         plan.propagate(rootfs.propagation(linux, bool(opts.get("no_pivot"))))
     plan.root(opts["rootfs"], int(has_mounts))
-    mounts.mount(plan, entries, linux, facts)
+    mounts.mount(plan, entries, linux, facts, fds)
     # After the mounts: they live on the /dev that mounts[] brought.
     if own_dev:
         rootfs.devices(plan, linux)

@@ -144,7 +144,7 @@ def validate(doc: "Doc", facts: "dict[str, Any]", no_pivot: bool = False) -> Non
     _check_net_devices(linux.get("netDevices"), facts)
     rootfs(doc, os.getcwd())
     _check_isolation(doc, linux, kinds)
-    _check_mounts(doc.get("mounts", ()))
+    _check_mounts(doc.get("mounts", ()), kinds)
     _check_hooks(doc.get("hooks", {}))
 
 
@@ -272,16 +272,18 @@ def _check_net_devices(devices: "Doc | None", facts: "dict[str, Any]") -> None:
             raise Error("unable to move network devices without a private NET namespace")
 
 
-def _check_mounts(mounts: "list[Doc]") -> None:
+def _check_mounts(mounts: "list[Doc]", kinds: "set[str]") -> None:
     for index, mount in enumerate(mounts):
-        options = mount.get("options", ())
-        if mount.get("uidMappings") or mount.get("gidMappings"):
-            if not (mount.get("uidMappings") and mount.get("gidMappings")):
-                raise Error(f"mounts[{index}] has only one of uidMappings and gidMappings")
-            raise _unsupported(f"mounts[{index}].uidMappings")
+        name = f"mounts[{index}]"
+        uids, gids = mount.get("uidMappings"), mount.get("gidMappings")
+        if bool(uids) != bool(gids):
+            raise Error(f"{name} has only one of uidMappings and gidMappings")
         for option in ("idmap", "ridmap"):
-            if option in options:
-                raise _unsupported(f"mounts[{index}].options: {option}")
+            if option in mount.get("options", ()) and not uids and "user" not in kinds:
+                raise Error(
+                    f"{name} has the option {option}, but no mappings, "
+                    "and the container has no user namespace to take them from"
+                )
 
 
 def _check_hooks(hooks: "Doc") -> None:

@@ -30,7 +30,7 @@ MOUNT_OPTIONS = (
     "ratime rdev rdiratime rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime "
     "rnosuid rnosymfollow rrelatime rro rrw rstrictatime rsuid rsymfollow "
     # Our own doing.
-    "tmpcopyup"
+    "tmpcopyup idmap ridmap"
 ).split()
 NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "uts")
 CAPABILITIES = (
@@ -92,7 +92,7 @@ def document() -> "dict[str, Any]":
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
         "annotations": {key: value for key, value in annotations.items() if value},

@@ -34,7 +34,7 @@ COMMAND = Command(
 
 def run(opts: "dict[str, Any]") -> None:
     """Print the plan for the bundle's container, with this host's facts."""
-    from pyrunc import cgroups, host, listing, log, namespaces, plan_create, seccomp, spec
+    from pyrunc import cgroups, host, listing, log, mounts, namespaces, plan_create, seccomp, spec
 
     if opts["format"] not in ("text", "json"):
         raise Error("invalid format option")
@@ -55,6 +55,8 @@ def run(opts: "dict[str, Any]") -> None:
     spec.validate(doc, facts, opts["no_pivot"])
     # The descriptors that create would pass, by number: none is opened here.
     fds: dict[Any, int] = {"fifo": 0}
+    for number, _ in mounts.idmapped(doc):
+        fds["idmap", number] = len(fds)
     for kind, _ in namespaces.joined(linux):
         fds["ns", kind] = len(fds)
     if doc["process"].get("terminal"):

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 
 import pytest
 
@@ -65,6 +66,152 @@ def test_tmpcopyup(pyrunc, bundle):
     bundle.sh("cat /data/link; stat -c ' %a %u %g' /data/sub/file; rm -r /data/*")
     assert pyrunc.run(bundle).stdout == "content 604 1000 1001\n"
     assert read(f"{bundle.rootfs}/data/sub/file") == "content"
+
+
+@pytest.fixture
+def copied(pyrunc, bundle):
+    """copied(): /data/NAME of a tmpfs with tmpcopyup, as the host sees it below /proc/PID/root."""
+    bundle.mount("/data", "tmpfs", "tmpcopyup", kind="tmpfs")
+
+    def create():
+        name = pyrunc.create(bundle.sh("sleep 100"))
+        return f"/proc/{pyrunc.pid(name)}/root/data"
+
+    os.mkdir(f"{bundle.rootfs}/data")
+    create.source = f"{bundle.rootfs}/data"
+    return create
+
+
+def test_tmpcopyup_copies_what_a_file_is(copied):
+    source = copied.source
+    path = f"{source}/file"
+    with open(path, "w") as file:
+        file.write("content")
+    os.chown(path, 1000, 1001)
+    os.chmod(path, 0o6755)
+    cap_net_raw = bytes.fromhex("0100000200200000000000000000000000000000")
+    os.setxattr(path, "security.capability", cap_net_raw)
+    os.setxattr(path, "trusted.note", b"x" * 3000)
+    os.utime(path, ns=(123456789, 987654321012345678))
+    os.mkdir(f"{source}/dir")
+    os.setxattr(f"{source}/dir", "trusted.note", b"")
+    with open(f"{source}/dir/inner", "w"):
+        pass
+    os.chmod(f"{source}/dir", 0o1731)
+    os.utime(f"{source}/dir", ns=(5, 10**18))
+    os.symlink("nowhere", f"{source}/link")
+    os.lchown(f"{source}/link", 7, 8)
+    os.utime(f"{source}/link", ns=(6, 7), follow_symlinks=False)
+    copy = copied()
+    for name in ("file", "dir", "dir/inner", "link"):
+        old, new = os.lstat(f"{source}/{name}"), os.lstat(f"{copy}/{name}")
+        for what in ("st_mode", "st_uid", "st_gid", "st_mtime_ns"):
+            assert getattr(old, what) == getattr(new, what), (name, what)
+    assert os.lstat(f"{copy}/file").st_atime_ns == 123456789
+    assert os.getxattr(f"{copy}/file", "security.capability") == cap_net_raw
+    assert os.getxattr(f"{copy}/file", "trusted.note") == b"x" * 3000
+    assert os.getxattr(f"{copy}/dir", "trusted.note") == b""
+    assert os.readlink(f"{copy}/link") == "nowhere"
+
+
+def test_tmpcopyup_copies_access_lists(copied):
+    # user::rw- user:1000:rwx group::r-- mask::rwx other::---
+    rows = [(1, 6, 2**32 - 1), (2, 7, 1000), (4, 4, 2**32 - 1), (16, 7, 2**32 - 1)]
+    rows.append((32, 0, 2**32 - 1))
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)
+    path = f"{copied.source}/dir"
+    os.mkdir(path)
+    try:
+        for name in ("system.posix_acl_access", "system.posix_acl_default"):
+            os.setxattr(path, name, access)
+    except OSError:
+        pytest.skip("no access lists on this file system")
+    with open(f"{path}/file", "w"):
+        pass
+    copy = copied()
+    for name in ("dir", "dir/file"):
+        for kind in ("access", "default")[: 1 + (name == "dir")]:
+            key = f"system.posix_acl_{kind}"
+            old = os.getxattr(f"{copied.source}/{name}", key)
+            assert os.getxattr(f"{copy}/{name}", key) == old
+        assert os.stat(f"{copy}/{name}").st_mode == os.stat(f"{copied.source}/{name}").st_mode
+
+
+def test_tmpcopyup_of_what_is_no_file(copied):
+    source = copied.source
+    os.mkfifo(f"{source}/fifo", 0o640)
+    os.mknod(f"{source}/null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    os.mknod(f"{source}/high", stat.S_IFBLK | 0o600, os.makedev(259, 300000))
+    os.mknod(f"{source}/socket", stat.S_IFSOCK | 0o666)
+    copy = copied()
+    for name in ("fifo", "null", "high", "socket"):
+        old, new = os.lstat(f"{source}/{name}"), os.lstat(f"{copy}/{name}")
+        assert (old.st_mode, old.st_rdev) == (new.st_mode, new.st_rdev), name
+
+
+def test_tmpcopyup_keeps_links_together(copied):
+    source = copied.source
+    for name in ("a", "b"):
+        os.mkdir(f"{source}/{name}")
+    with open(f"{source}/a/one", "w") as file:
+        file.write("text")
+    os.link(f"{source}/a/one", f"{source}/b/two")
+    os.link(f"{source}/a/one", f"{source}/three")
+    os.link(f"{source}/a/one", f"{source}/../elsewhere")
+    os.symlink("x", f"{source}/a/soft")
+    os.link(f"{source}/a/soft", f"{source}/b/soft", follow_symlinks=False)
+    os.utime(f"{source}/a", ns=(1, 2))
+    copy = copied()
+    numbers = {os.stat(f"{copy}/{name}").st_ino for name in ("a/one", "b/two", "three")}
+    assert len(numbers) == 1
+    assert os.stat(f"{copy}/three").st_nlink == 3
+    assert os.lstat(f"{copy}/a/soft").st_ino == os.lstat(f"{copy}/b/soft").st_ino
+    assert sorted(os.listdir(copy)) == ["a", "b", "three"]
+    assert os.stat(f"{copy}/a").st_mtime_ns == 2
+    os.unlink(f"{source}/../elsewhere")
+
+
+def test_tmpcopyup_keeps_holes(copied, bundle):
+    size = 1 << 30
+    bundle.mounts[-1]["options"].append("size=1m")
+    with open(f"{copied.source}/sparse", "wb") as file:
+        file.write(b"head")
+        file.seek(size // 2)
+        file.write(b"middle")
+        file.truncate(size)
+    with open(f"{copied.source}/empty", "wb"):
+        pass
+    with open(f"{copied.source}/hole", "wb") as file:
+        file.truncate(5)
+    copy = copied()
+    with open(f"{copy}/sparse", "rb") as file:
+        assert file.read(5) == b"head\0"
+        file.seek(size // 2 - 1)
+        assert file.read(8) == b"\0middle\0"
+    assert os.stat(f"{copy}/sparse").st_size == size
+    assert os.stat(f"{copy}/sparse").st_blocks < 100
+    assert [os.stat(f"{copy}/{name}").st_size for name in ("empty", "hole")] == [0, 5]
+
+
+def test_tmpcopyup_of_many_names(copied):
+    for number in range(3000):
+        with open(f"{copied.source}/{'n' * 200}{number}", "w") as file:
+            file.write(str(number))
+    path = copied.source
+    for _ in range(100):
+        path += "/d"
+        os.mkdir(path)
+    copy = copied()
+    assert len(os.listdir(copy)) == 3001
+    assert os.path.isdir(f"{copy}{'/d' * 100}")
+
+
+def test_tmpcopyup_that_does_not_fit(pyrunc, bundle, copied):
+    bundle.mounts[-1]["options"].append("size=64k")
+    with open(f"{copied.source}/file", "wb") as file:
+        file.write(b"x" * 100_000)
+    message = pyrunc.create(bundle, code=1).message
+    assert message.endswith("tmpcopyup: failed to copy /data to the tmpfs: no space left on device")
 
 
 def test_bind_directory(pyrunc, bundle, tmp_path):

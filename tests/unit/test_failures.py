@@ -128,6 +128,23 @@ def hook(plan):
         ),
         (
             bind,
+            lib.STEP_IDMAP,
+            errno.EINVAL,
+            0x6969,
+            'error mounting "/src" to rootfs at "/d": failed to set MOUNT_ATTR_IDMAP on /src: '
+            "file system nfs: invalid argument (maybe the filesystem used doesn't support idmap "
+            "mounts on this kernel?)",
+        ),
+        (
+            tmpfs,
+            lib.STEP_IDMAP,
+            errno.EPERM,
+            0x1234,
+            'error mounting "src" to rootfs at "/d": failed to set MOUNT_ATTR_IDMAP on /d: '
+            "file system type 0x1234: operation not permitted",
+        ),
+        (
+            bind,
             lib.STEP_FLAGS,
             errno.EINVAL,
             0,
@@ -354,7 +371,7 @@ STEPS = {
     "PROPAGATE": lambda p: p.propagate(mounts.MS_SLAVE),
     "ROOT_PRIVATE ROOT_BIND ROOT_OPEN": lambda p: p.root("/r", 1),
     "SOURCE TARGET TARGET_ROOT MOUNT MOVED FLAGS RECURSIVE MOUNT_PROPAGATION": bind,
-    "TARGET_TYPE COPY_UP": tmpfs,
+    "TARGET_TYPE COPY_UP IDMAP": tmpfs,
     "REMOUNT": lambda p: p.remount("/x", 1),
     "SYMLINK UNLINK": lambda p: p.symlink("a", "/dev/fd"),
     "MKNOD DEVICE_VERIFY DEVICE_CHMOD DEVICE_CHOWN DEVICE_BIND": (

@@ -22,7 +22,7 @@ def plan(*entries, facts=None, **linux):
     made = Plan()
     facts = {**FACTS, **(facts or {})}
     decoded = mounts.decode(made, {"mounts": list(entries)}, facts, OPTS)
-    mounts.mount(made, decoded, linux, facts)
+    mounts.mount(made, decoded, linux, facts, {})
     mounts.remount(made, decoded)
     return made
 

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from pyrunc import listing, namespaces
+from pyrunc import listing, mounts, namespaces
 from pyrunc._core import lib
 from pyrunc.errors import Error
 from pyrunc.plan import Fd, Plan
@@ -61,6 +61,8 @@ def make(spec, facts=None, **opts):
         fds["cgroups"] = [len(fds)]
     else:
         fds["tasks"] = [len(fds) + number for number in range(len(facts["cgroup_paths"]))]
+    for number, _ in mounts.idmapped(spec):
+        fds["idmap", number] = len(fds)
     if spec["process"].get("terminal"):
         fds["console"] = len(fds)
         fds["pidfd"] = len(fds)
@@ -262,6 +264,7 @@ def test_the_facts_asked_for_suffice(case):
     few["cgroup_paths"] = facts["cgroup_paths"]
     linux = spec["linux"]
     fds = {"fifo": 0, "console": 2, **{("ns", kind): 1 for kind, _ in namespaces.joined(linux)}}
+    fds |= {("idmap", number): 3 for number, _ in mounts.idmapped(spec)}
     fixed = {"id": "c", "bundle": "/b", "rootfs": "/b/r", "fds": fds, "seccomp": None}
     for_create(spec, few, {**fixed, **opts, "hook_state": lambda status: ("", "")})
 

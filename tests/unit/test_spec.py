@@ -387,16 +387,6 @@ def test_validate_refuses(bundle, path, value, message):
             "linux.namespaces: user namespace",
         ),
         ("linux.namespaces", [{"type": "time"}], "linux.namespaces: time namespace"),
-        (
-            "mounts",
-            [{"destination": "/a", "uidMappings": [{}], "gidMappings": [{}]}],
-            "mounts[0].uidMappings",
-        ),
-        (
-            "mounts",
-            [{"destination": "/a", "options": ["ro", "ridmap"]}],
-            "mounts[0].options: ridmap",
-        ),
     ],
 )
 def test_what_is_not_supported_yet_is_named(bundle, path, value, name):
@@ -415,6 +405,22 @@ def test_net_devices_want_a_namespace_that_is_not_theirs(bundle):
     doc["linux"]["netDevices"] = {"eth0": {"name": "a/b"}}
     message = 'invalid network device name "a/b" in linux.netDevices'
     assert refusal(spec.validate, doc, FACTS) == message
+
+
+@pytest.mark.parametrize("option", ["idmap", "ridmap"])
+def test_an_id_mapped_mount_has_mappings_from_somewhere(bundle, option):
+    mount = {"destination": "/a", "source": "/b", "options": ["bind", option]}
+    message = (
+        f"mounts[0] has the option {option}, but no mappings, "
+        "and the container has no user namespace to take them from"
+    )
+    doc = changed(MINIMAL, "mounts", [mount])
+    assert refusal(spec.validate, doc, FACTS) == message
+    mount.update(uidMappings=[], gidMappings=[])
+    assert refusal(spec.validate, doc, FACTS) == message
+    mapping = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    mount.update(uidMappings=mapping, gidMappings=mapping)
+    spec.validate(doc, FACTS)
 
 
 @pytest.mark.parametrize("member", ["maskedPaths", "readonlyPaths"])

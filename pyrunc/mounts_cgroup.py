@@ -1,0 +1,96 @@
+"""The cgroup file systems of mounts[] -> ops.  Pure.  What runc shows where `type` is cgroup.
+
+            cgroup namespace                    none
+v2          cgroup2 of its own                  the same; where that is refused (a user namespace
+                                                without one) a bind of the host's
+v1, hybrid  each hierarchy mounted anew         each of the container's cgroups, bound
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.mounts import Entry
+    from pyrunc.plan import Plan
+
+    Doc = dict[str, Any]
+
+# linux/mount.h, as in mounts.py, which imports this
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 4096
+MS_REC = 16384
+
+
+def mount(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label: str) -> None:
+    """A mount of type cgroup.  own_cgroup: the container has a cgroup namespace."""
+    if facts["cgroup_mode"] == "v2":
+        cgroup2(plan, entry, facts, own_cgroup)
+    else:
+        cgroup1(plan, entry, facts, own_cgroup, label)
+
+
+def cgroup2(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool) -> None:
+    """The unified hierarchy; where it cannot be mounted (a user namespace without a cgroup
+    namespace of its own) a bind of what the host has."""
+    own = facts["cgroup_paths"].get("", "")
+    plan.mount(
+        entry.source,
+        entry.target,
+        "cgroup2",
+        entry.data,
+        flags=entry.flags,
+        fallback=own if own_cgroup and own else "/sys/fs/cgroup",
+        propagation=entry.propagation,
+        origin=entry.origin,
+    )
+
+
+def cgroup1(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label: str) -> None:
+    """One directory per hierarchy, as on the host: in a cgroup namespace each hierarchy is mounted
+    anew (and shows that namespace's root), else the container's own cgroup is bound."""
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    plan.mount(
+        "tmpfs",
+        entry.target,
+        "tmpfs",
+        "mode=755" + (f',context="{label}"' if label else ""),
+        flags=flags,
+        propagation=entry.propagation,
+        origin=entry.origin,
+    )
+    links = []
+    for hierarchy in facts["cgroup_mounts"]:
+        name = hierarchy["dest"]
+        names = hierarchy["subsystems"]
+        target = f"{entry.target}/{name}"
+        if "," in name:
+            links += [(name, f"{entry.target}/{part}") for part in name.split(",")]
+        if own_cgroup:
+            plan.mount(
+                "systemd" if names == ["name=systemd"] else "cgroup",
+                target,
+                "cgroup",
+                ",".join(names),
+                flags=flags | entry.flags & MS_RDONLY,
+                origin=entry.origin,
+            )
+            continue
+        for controller in names:
+            # A hierarchy the container has no cgroup in would show the caller's: left out.
+            if controller in facts["cgroup_paths"]:
+                plan.bind(
+                    facts["cgroup_paths"][controller],
+                    target,
+                    flags=MS_BIND | MS_REC | entry.flags,
+                    cleared=entry.cleared,
+                    propagation=entry.propagation,
+                    origin=entry.origin,
+                )
+                break
+    for content, path in links:
+        plan.symlink(content, path, 0, entry.origin)
+    if entry.flags & MS_RDONLY:
+        plan.remount(entry.target, MS_RDONLY, entry.origin)

@@ -1,0 +1,195 @@
+"""ID-mapped mounts: uidMappings and gidMappings of a mount, the options idmap and ridmap."""
+
+import os
+import subprocess
+
+import pytest
+
+from harness import read
+
+MAPPED = {
+    "uidMappings": [
+        {"containerID": 0, "hostID": 1000, "size": 1},
+        {"containerID": 5, "hostID": 2000, "size": 10},
+    ],
+    "gidMappings": [{"containerID": 0, "hostID": 3000, "size": 100}],
+}
+
+
+@pytest.fixture(autouse=True)
+def hosts_mounts_stay():
+    """Every test here: /proc/self/mountinfo of the host is the same before and after."""
+    before = read("/proc/self/mountinfo")
+    yield
+    assert read("/proc/self/mountinfo") == before
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A directory on a disk: with files of 0:0, 7:7 and 99:99."""
+    path = tmp_path / "source"
+    path.mkdir()
+    for owner in (0, 7, 99):
+        (path / str(owner)).touch()
+        os.chown(path / str(owner), owner, owner)
+    return path
+
+
+def mapped(bundle, destination, source, *options, kind="bind", **mappings):
+    bundle.mount(destination, source, *options, kind=kind)
+    bundle.mounts[-1].update(mappings or MAPPED)
+    return bundle
+
+
+SHOW = "cd /data; stat -c '%n %u %g' . * */* 2>/dev/null; true"
+
+
+@pytest.mark.parametrize("options", [(), ("idmap",), ("ridmap",), ("rbind", "ridmap", "ro")])
+def test_a_bind_shows_other_owners(pyrunc, bundle, source, options):
+    mapped(bundle, "/data", source, *options).sh(SHOW)
+    lines = pyrunc.run(bundle).stdout.splitlines()
+    # 99 has no mapping: what nobody is.
+    assert lines == [". 1000 3000", "0 1000 3000", "7 2002 3007", "99 65534 3099"]
+
+
+def test_what_is_written_has_the_owner_of_the_disk(pyrunc, bundle, source):
+    bundle.process["user"] = {"uid": 2003, "gid": 3004}
+    os.chmod(source, 0o777)
+    mapped(bundle, "/data", source).sh("touch /data/new; stat -c '%u %g' /data/new")
+    assert pyrunc.run(bundle).stdout == "2003 3004\n"
+    made = os.stat(source / "new")
+    assert (made.st_uid, made.st_gid) == (8, 4)
+
+
+def test_a_file(pyrunc, bundle, source):
+    mapped(bundle, "/data", source / "7").args("stat", "-c", "%u %g", "/data")
+    assert pyrunc.run(bundle).stdout == "2002 3007\n"
+
+
+@pytest.mark.parametrize(("option", "below"), [("idmap", "0 0"), ("ridmap", "1000 3000")])
+def test_what_is_mounted_below(pyrunc, bundle, source, tmp_path, option, below):
+    # In a mount namespace of our own: something mounted below the source.
+    (source / "sub").mkdir()
+    script = tmp_path / "with-sub"
+    script.write_text(
+        "#!/bin/sh\nexec unshare -m --propagation private sh -c '"
+        f'mount -t tmpfs none {source}/sub && touch {source}/sub/file && exec "$@"\''
+        f' sh {pyrunc.command} "$@"\n'
+    )
+    script.chmod(0o755)
+    pyrunc.command = str(script)
+    mapped(bundle, "/data", source, "rbind", option).sh(SHOW)
+    lines = pyrunc.run(bundle).stdout.splitlines()
+    assert "0 1000 3000" in lines
+    assert f"sub/file {below}" in lines
+
+
+def test_other_attributes_go_with_it(pyrunc, bundle, source):
+    mapped(bundle, "/data", source, "ro", "nosuid", "noexec", "idmap", "rslave")
+    mount = pyrunc.probe(bundle)["mounts"]["/data"]
+    assert {"ro", "nosuid", "noexec", "idmapped"} <= set(mount["options"])
+
+
+def test_an_earlier_mount_can_be_the_source(pyrunc, bundle):
+    # What the container's mount namespace has there, not what the host has.
+    bundle.mount("/tmp", "tmpfs", "mode=1777", kind="tmpfs")
+    mapped(bundle, "/data", f"{bundle.rootfs}/tmp").args("stat", "-c", "%u %a", "/data")
+    assert pyrunc.run(bundle).stdout == "1000 1777\n"
+
+
+def test_a_file_system_of_its_own(pyrunc, bundle):
+    mapped(bundle, "/data", "tmpfs", "size=64k", "mode=0751", "idmap", kind="tmpfs")
+    seen = pyrunc.probe(bundle)["mounts"]["/data"]
+    assert seen["type"] == "tmpfs"
+    assert "idmapped" in seen["options"]
+    assert "size=64k" in seen["super"]
+    assert pyrunc.run(bundle.args("stat", "-c", "%u %g %a", "/data")).stdout == "1000 3000 751\n"
+
+
+def test_a_file_system_that_is_a_copy(pyrunc, bundle):
+    path = bundle.write("data/file", "text")
+    os.chown(path, 7, 7)
+    mapped(bundle, "/data", "tmpfs", "tmpcopyup", "ro", kind="tmpfs")
+    bundle.sh("cat /data/file; stat -c ' %u %g' /data/file; touch /data/x")
+    result = pyrunc.run(bundle, code=1)
+    assert result.stdout == "text 2002 3007\n"
+    assert "Read-only file system" in result.stderr
+
+
+def test_an_image_on_a_disk(pyrunc, bundle, tmp_path):
+    image = tmp_path / "image"
+    subprocess.run(["truncate", "-s", "8M", image], check=True)
+    done = subprocess.run(["mkfs.ext4", "-q", image], check=False, capture_output=True)
+    if done.returncode or not os.path.exists("/dev/loop-control"):
+        pytest.skip("no loop device to mount")
+    loop = subprocess.run(
+        ["losetup", "--find", "--show", image], check=False, capture_output=True, text=True
+    )
+    if loop.returncode:
+        pytest.skip("no loop device to mount")
+    device = loop.stdout.strip()
+    try:
+        mapped(bundle, "/data", device, "idmap", kind="ext4").sh(SHOW)
+        assert ". 1000 3000" in pyrunc.run(bundle).stdout
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def test_several_mappings(pyrunc, bundle, source):
+    other = [{"containerID": 0, "hostID": 4000, "size": 100}]
+    mapped(bundle, "/a", source, "ro")
+    mapped(bundle, "/b", source, uidMappings=other, gidMappings=other)
+    mapped(bundle, "/c", source)
+    bundle.mount("/d", source)
+    bundle.sh("stat -c %u /a/0 /b/0 /c/0 /d/0")
+    assert pyrunc.run(bundle).stdout.split() == ["1000", "4000", "1000", "0"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "destination", "name"),
+    [("sysfs", "/sys2", "sysfs"), ("devpts", "/pts2", "devpts"), ("proc", "/proc2", "proc")],
+)
+def test_a_file_system_that_cannot(pyrunc, bundle, kind, destination, name):
+    mapped(bundle, destination, kind, kind=kind)
+    message = pyrunc.run(bundle, code=1).message
+    assert f'error mounting "{kind}" to rootfs at "{destination}"' in message
+    assert f"failed to set MOUNT_ATTR_IDMAP on {destination}: file system {name}: " in message
+    assert message.endswith(
+        "(maybe the filesystem used doesn't support idmap mounts on this kernel?)"
+    )
+    assert pyrunc.names() == []
+
+
+def test_a_bind_of_what_cannot(pyrunc, bundle):
+    mapped(bundle, "/data", "/proc/sys")
+    message = pyrunc.run(bundle, code=1).message
+    assert "failed to set MOUNT_ATTR_IDMAP on /proc/sys: file system proc: invalid arg" in message
+
+
+def test_mappings_that_no_kernel_takes(pyrunc, bundle, source):
+    twice = [{"containerID": 0, "hostID": 1, "size": 5}] * 2
+    mapped(bundle, "/data", source, uidMappings=twice, gidMappings=twice)
+    message = pyrunc.run(bundle, code=1).message
+    number = len(bundle.mounts) - 1
+    assert message.endswith(
+        f"unable to make a user namespace with the mappings of mounts[{number}]: invalid argument"
+    )
+
+
+def test_what_cannot_be_mapped(pyrunc, bundle):
+    mapped(bundle, "/data", "tmpfs", "remount", kind="tmpfs")
+    number = len(bundle.mounts) - 1
+    message = pyrunc.run(bundle, code=1).message
+    assert message.endswith(f"mounts[{number}]: a remount cannot be ID-mapped")
+    bundle.mounts.pop()
+    mapped(bundle, "/data", "cgroup", kind="cgroup")
+    message = pyrunc.run(bundle, code=1).message
+    assert message.endswith(f"mounts[{number}]: a cgroup mount cannot be ID-mapped")
+
+
+def test_no_child_is_left(pyrunc, bundle, source):
+    mapped(bundle, "/data", source)
+    name = pyrunc.create(bundle.sh("sleep 100"))
+    children = read(f"/proc/{os.getpid()}/task/{os.getpid()}/children").split()
+    assert not children
+    pyrunc("delete", "--force", name)
