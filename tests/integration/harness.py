@@ -39,6 +39,12 @@ def read(path):
         return file.read()
 
 
+def host_mounts():
+    """Every mount of the host, but for those that others make for themselves in /tmp meanwhile."""
+    rows = read("/proc/self/mountinfo").splitlines()
+    return [row for row in rows if "/pytest-" in row or not row.split()[4].startswith("/tmp/")]
+
+
 def alive(pid):
     """Whether a process exists and is not a zombie: init of the host may reap late."""
     try:

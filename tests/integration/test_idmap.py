@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness import read
+from harness import host_mounts, read
 
 MAPPED = {
     "uidMappings": [
@@ -18,10 +18,10 @@ MAPPED = {
 
 @pytest.fixture(autouse=True)
 def hosts_mounts_stay():
-    """Every test here: /proc/self/mountinfo of the host is the same before and after."""
-    before = read("/proc/self/mountinfo")
+    """Every test here: the host's mounts are the same before and after."""
+    before = host_mounts()
     yield
-    assert read("/proc/self/mountinfo") == before
+    assert host_mounts() == before
 
 
 @pytest.fixture
