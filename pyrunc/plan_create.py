@@ -103,7 +103,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         plan.pivot()
     if has_mounts:
         # On the new "/": before the pivot the flags went to the host's tree.
-        rootfs.propagate_root(plan, linux)
+        rootfs.propagate_root(plan, linux, bound=False)
     # Before anything reads or writes stdio, and while /dev is as the mounts left it.
     if own_dev:
         plan.nullio()
@@ -132,6 +132,8 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     process.sysctls(plan, linux, own, facts)
     rootfs.readonly_paths(plan, linux)
     rootfs.masked_paths(plan, linux)
+    if has_mounts:
+        rootfs.propagate_root(plan, linux, bound=True)
 
     # -- Giving up rights, from here on one-way.
     nnp = bool(user.get("noNewPrivileges"))

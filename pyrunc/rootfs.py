@@ -5,7 +5,14 @@ Implements the runtime-spec's config.md, "Root", and of config-linux.md "Default
 """
 
 from pyrunc.errors import Error
-from pyrunc.mounts import MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE, PROPAGATION
+from pyrunc.mounts import (
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    PROPAGATION,
+)
 from pyrunc.plan import clean
 
 TYPE_CHECKING = False
@@ -39,13 +46,17 @@ def propagation(linux: "Doc", no_pivot: bool) -> int:
         raise Error(f"rootfsPropagation={name} is not supported")
     if flags & MS_PRIVATE and no_pivot:
         raise Error("rootfsPropagation of [r]private is not safe without pivot_root")
-    return flags
+    # Not yet: nothing could be bound any more.
+    return MS_SLAVE | MS_REC if flags & MS_UNBINDABLE else flags
 
 
-def propagate_root(plan: "Plan", linux: "Doc") -> None:
-    """The wanted propagation of the new "/".  Private it is already."""
+def propagate_root(plan: "Plan", linux: "Doc", bound: bool) -> None:
+    """The wanted propagation of the new "/".  Private it is already.
+
+    bound: masked and read-only paths, which are binds, are done.  Unbindable it is only then.
+    """
     flags = PROPAGATION.get(linux.get("rootfsPropagation", ""), MS_PRIVATE)
-    if not flags & MS_PRIVATE:
+    if not flags & MS_PRIVATE and bound == bool(flags & MS_UNBINDABLE):
         plan.propagate(flags)
 
 
@@ -104,6 +115,8 @@ def readonly_paths(plan: "Plan", linux: "Doc") -> None:
 def masked_paths(plan: "Plan", linux: "Doc") -> None:
     """linux.maskedPaths, each once: a second mask would need a second /dev/null on top."""
     for i, path in _distinct(linux.get("maskedPaths", [])):
+        if path == "/":  # what is mounted on "/" now, nobody inside would see
+            raise Error(f'linux.maskedPaths[{i}] is "/": the root cannot be masked')
         plan.mask(path, f"linux.maskedPaths[{i}]")
 
 

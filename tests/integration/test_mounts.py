@@ -3,10 +3,11 @@
 import os
 import stat
 import struct
+import subprocess
 
 import pytest
 
-from harness import host_mounts, read
+from harness import host_mounts, read, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -458,3 +459,92 @@ def test_sources_are_looked_up_with_the_hosts_paths(pyrunc, bundle, tmp_path):
     os.symlink("real", tmp_path / "link")
     bundle.mount("/data", tmp_path / "link")
     assert pyrunc.run(bundle.args("cat", "/data/file")).stdout == "x"
+
+
+@pytest.mark.parametrize("recursive", ["", "r"])
+@pytest.mark.parametrize(
+    ("kind", "tag"), [("private", ""), ("slave", ""), ("shared", "shared"), ("unbindable",) * 2]
+)
+def test_root_propagation_of_every_kind(pyrunc, bundle, tmp_path, kind, tag, recursive):
+    # With all that is made by a bind: devices of a mount, masked and read-only paths, cgroups.
+    (tmp_path / "source").mkdir()
+    bundle.mount("/data", tmp_path / "source", "rbind", "ro")
+    bundle.mount("/t", "tmpfs", kind="tmpfs")
+    bundle.write("secret", "text")
+    bundle.linux["maskedPaths"] += ["/secret", "/tmp", "/root"]
+    bundle.linux["readonlyPaths"] += ["/bin", "/t"]
+    bundle.linux["rootfsPropagation"] = recursive + kind
+    mounts = pyrunc.probe(bundle)["mounts"]
+    tags = {path: " ".join(mounts[path]["propagation"]).split(":")[0] for path in ("/", "/t")}
+    assert tags == {"/": tag, "/t": tag if recursive else ""}
+
+
+class MountNamespace:
+    """A mount namespace that stands where the host's does, with all mounts shared."""
+
+    def __init__(self, directory):
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sleep", "1000"]
+        )
+        own, new = "/proc/self/ns/mnt", f"/proc/{self.process.pid}/ns/mnt"
+        wait_for(lambda: os.readlink(own) != os.readlink(new), what="another namespace")
+        self("mount", "--make-rshared", "/")
+        self("mount", "-t", "tmpfs", "none", str(directory))
+        self("mount", "--make-shared", str(directory))
+
+    def __call__(self, *command):
+        argv = ["nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt", *command]
+        subprocess.run(argv, check=True)
+
+    def mounts(self):
+        return read(f"/proc/{self.process.pid}/mountinfo")
+
+
+@pytest.mark.parametrize(
+    ("root", "option", "comes", "goes"),
+    [
+        ("", "", True, False),
+        ("rprivate", "rprivate", False, False),
+        ("", "rslave", True, False),
+        ("rslave", "rslave", True, False),
+        ("rshared", "rshared", True, True),
+        ("shared", "rshared", True, True),
+        ("unbindable", "rslave", True, False),
+    ],
+)
+def test_mounts_that_come_and_go(pyrunc, bundle, tmp_path, root, option, comes, goes):
+    source = tmp_path / "source"
+    source.mkdir()
+    host = MountNamespace(source)
+    try:
+        host("mkdir", f"{source}/in", f"{source}/out")
+        script = tmp_path / "in-namespace"
+        script.write_text(
+            f"#!/bin/sh\nexec nsenter --mount=/proc/{host.process.pid}/ns/mnt "
+            f'--wd={tmp_path} {pyrunc.command} "$@"\n'
+        )
+        script.chmod(0o755)
+        outside, pyrunc.command = pyrunc.command, str(script)
+        bundle.mount("/data", source, "rbind", *filter(None, [option]))
+        bundle.linux["rootfsPropagation"] = root
+        bundle.process["capabilities"]["bounding"].append("CAP_SYS_ADMIN")
+        for kind in ("effective", "permitted"):
+            bundle.process["capabilities"][kind].append("CAP_SYS_ADMIN")
+        name = pyrunc.up(bundle.sh("mount -t tmpfs inside /data/out && sleep 100"))
+        pid = pyrunc.pid(name)
+        wait_for(lambda: "/data/out" in read(f"/proc/{pid}/mountinfo"), what="a mount inside")
+        assert (f"{source}/out" in host.mounts()) == goes
+        host("mount", "-t", "tmpfs", "outside", f"{source}/in")
+        assert ("/data/in" in read(f"/proc/{pid}/mountinfo")) == comes
+        pyrunc("delete", "--force", name)
+        pyrunc.command = outside
+    finally:
+        host.process.kill()
+        host.process.wait()
+
+
+def test_the_root_cannot_be_masked(pyrunc, bundle):
+    bundle.linux["maskedPaths"] = ["/proc/kcore", "/../."]
+    message = pyrunc.run(bundle, code=1).message
+    assert message.endswith('linux.maskedPaths[1] is "/": the root cannot be masked')
+    assert pyrunc.names() == []

@@ -23,8 +23,8 @@ def ops(function, *args):
         ("rprivate", mounts.MS_PRIVATE | mounts.MS_REC),
         ("shared", mounts.MS_SHARED),
         ("rshared", mounts.MS_SHARED | mounts.MS_REC),
-        ("unbindable", mounts.MS_UNBINDABLE),
-        ("runbindable", mounts.MS_UNBINDABLE | mounts.MS_REC),
+        ("unbindable", mounts.MS_SLAVE | mounts.MS_REC),
+        ("runbindable", mounts.MS_SLAVE | mounts.MS_REC),
     ],
 )
 def test_propagation_of_the_hosts_tree(name, flags):
@@ -42,15 +42,30 @@ def test_private_propagation_needs_pivot_root(name):
         rootfs.propagation({"rootfsPropagation": name}, True)
 
 
-@pytest.mark.parametrize("name", ["slave", "rslave", "shared", "rshared", "runbindable"])
+@pytest.mark.parametrize("name", ["slave", "rslave", "shared", "rshared"])
 def test_the_new_root_gets_the_wanted_propagation(name):
-    found = ops(rootfs.propagate_root, {"rootfsPropagation": name})
-    assert found == [("propagate", mounts.PROPAGATION[name])]
+    linux = {"rootfsPropagation": name}
+    expected = [("propagate", mounts.PROPAGATION[name])]
+    assert ops(rootfs.propagate_root, linux, False) == expected
+    assert ops(rootfs.propagate_root, linux, True) == []
 
 
+@pytest.mark.parametrize("name", ["unbindable", "runbindable"])
+def test_the_new_root_is_unbindable_after_the_last_bind(name):
+    linux = {"rootfsPropagation": name}
+    assert ops(rootfs.propagate_root, linux, False) == []
+    assert ops(rootfs.propagate_root, linux, True) == [("propagate", mounts.PROPAGATION[name])]
+
+
+@pytest.mark.parametrize("bound", [False, True])
 @pytest.mark.parametrize("name", ["", "private", "rprivate"])
-def test_the_new_root_is_private_anyway(name):
-    assert ops(rootfs.propagate_root, {"rootfsPropagation": name}) == []
+def test_the_new_root_is_private_anyway(name, bound):
+    assert ops(rootfs.propagate_root, {"rootfsPropagation": name}, bound) == []
+
+
+def test_the_root_cannot_be_masked():
+    with pytest.raises(Error, match='^linux.maskedPaths\\[1\\] is "/": the root cannot be masked$'):
+        ops(rootfs.masked_paths, {"maskedPaths": ["/a", "/b/.."]})
 
 
 # --- devices ---
