@@ -260,6 +260,24 @@ static int mount_exact_flags(int mnt, u64 flags)
 }
 
 /*
+ * What `atime`, `diratime` and `nostrictatime` make of the mount's atime flags, which mount(2) would
+ * leave alone: the mode that goes leaves the kernel's own, relatime.  0: nothing.
+ */
+static u64 cleared_atime(int mnt, u64 set, u64 cleared)
+{
+	const u64 modes = MS_NOATIME | MS_RELATIME | MS_STRICTATIME;
+	u64 has, gone;
+
+	if ((set & modes) || !(cleared & MS_ATIMES) || present_flags(mnt, &has) < 0)
+		return 0;
+	gone = has & cleared & (MS_NOATIME | MS_STRICTATIME | MS_NODIRATIME);
+	if (!gone)
+		return 0;
+	has &= ~gone;
+	return (has & MS_NODIRATIME) | (has & modes ? has & modes : MS_RELATIME);
+}
+
+/*
  * The flags a bind was asked for.  In a user namespace those of the source are locked: keep them,
  * unless the spec says in so many words that they shall go.  Then value is, in MS_*, what cannot be
  * cleared; or, shifted up by 32, the atime mode that cannot be changed.
@@ -272,6 +290,7 @@ static int bind_flags(int mnt, u64 set, u64 cleared, struct failure *f)
 	if (!((set | cleared) & ~(u64)(MS_BIND | MS_REC | MS_REMOUNT)))
 		return 0;
 	set &= ~(u64)(MS_BIND | MS_REC | MS_REMOUNT);
+	set |= cleared_atime(mnt, set, cleared);
 	err = mount_exact_flags(mnt, set);
 	if (err == 0)
 		return 0;

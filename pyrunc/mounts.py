@@ -187,12 +187,16 @@ class Entry:
             elif option not in IDMAP:
                 data.append(option)
         self.data = ",".join(data)
-        if self.flags & MS_BIND:
+        if self.flags & MS_BIND and data:
+            raise Error("bind mounts cannot have any filesystem-specific options applied")
+        if self.flags & MS_BIND and self.flags & MS_REMOUNT:
+            # As mount(8) means it: other flags for what is there, and nothing is bound.
+            self.fstype = "none"
+            self.flags = self.flags & ~MS_REC | plain(self.recursive_set)
+        elif self.flags & MS_BIND:
             # The options alone make a bind; its type is a dummy.
             self.fstype = "bind"
             self.source = os.path.normpath(os.path.join(bundle, self.source))
-            if data:
-                raise Error("bind mounts cannot have any filesystem-specific options applied")
         else:
             self.flags |= plain(self.recursive_set)
         if self.idmap and (self.fstype == "cgroup" or self.flags & MS_REMOUNT):

@@ -282,6 +282,121 @@ def test_recursive_read_only(pyrunc, bundle, tmp_path):
     assert "ro" in pyrunc.probe(bundle)["mounts"]["/again"]["options"]
 
 
+@pytest.fixture
+def noatime(pyrunc, tmp_path):
+    """noatime(flags): a source on a mount with these flags, in a mount namespace of pyrunc's."""
+
+    def make(flags):
+        source = tmp_path / "source"
+        source.mkdir()
+        script = tmp_path / "with-source"
+        script.write_text(
+            "#!/bin/sh\nexec unshare -m --propagation private sh -c '"
+            f'mount -t tmpfs -o {flags} none {source} && exec "$@"\' sh {pyrunc.command} "$@"\n'
+        )
+        script.chmod(0o755)
+        pyrunc.command = str(script)
+        return source
+
+    return make
+
+
+ATIMES = {"noatime", "relatime", "nodiratime"}
+
+
+@pytest.mark.parametrize(
+    ("has", "options", "gets"),
+    [
+        ("noatime", [], {"noatime"}),
+        ("noatime", ["ro"], {"noatime"}),
+        ("noatime", ["atime"], {"relatime"}),
+        ("noatime,nodiratime", ["atime"], {"relatime", "nodiratime"}),
+        ("noatime,nodiratime", ["diratime"], {"noatime"}),
+        ("relatime,nodiratime", ["diratime"], {"relatime"}),
+        ("strictatime", ["nostrictatime"], {"relatime"}),
+        ("strictatime", ["atime", "ro"], set()),
+        ("noatime", ["strictatime"], set()),
+        ("noatime", ["relatime", "nodiratime"], {"relatime", "nodiratime"}),
+        ("noatime", ["norelatime"], {"noatime"}),
+        ("noatime", ["ratime"], {"relatime"}),
+        ("nodiratime", ["rnoatime", "rdiratime"], {"noatime"}),
+    ],
+)
+def test_access_times_of_a_bind(pyrunc, bundle, noatime, has, options, gets):
+    bundle.mount("/data", noatime(has), "rbind", *options)
+    assert set(pyrunc.probe(bundle)["mounts"]["/data"]["options"]) & ATIMES == gets
+
+
+def test_flags_of_a_bind_that_are_not_asked_for_go(pyrunc, bundle, noatime):
+    bundle.mount("/data", noatime("nosuid,nodev,noexec"), "rbind", "nodev", "exec")
+    options = set(pyrunc.probe(bundle)["mounts"]["/data"]["options"])
+    assert options & {"nosuid", "nodev", "noexec"} == {"nodev"}
+
+
+RECURSIVE = {
+    "rro": "ro",
+    "rnosuid": "nosuid",
+    "rnodev": "nodev",
+    "rnoexec": "noexec",
+    "rnodiratime": "nodiratime",
+    "rnoatime": "noatime",
+    "rnosymfollow": "nosymfollow",
+}
+
+
+@pytest.mark.parametrize("option", RECURSIVE)
+def test_recursive_options_are_for_all_below(pyrunc, bundle, option):
+    # Mounts of the container itself are what is below.
+    for path in ("/a", "/a/b"):
+        bundle.mount(path, "tmpfs", kind="tmpfs")
+    bundle.mount("/data", f"{bundle.rootfs}/a", "rbind", option)
+    opposite = f"r{RECURSIVE[option].removeprefix('no')}" if option != "rro" else "rrw"
+    bundle.mount("/back", f"{bundle.rootfs}/data", "rbind", opposite)
+    mounts = pyrunc.probe(bundle)["mounts"]
+    for path, expected in (("/data", True), ("/data/b", True), ("/a/b", False), ("/back/b", False)):
+        assert (RECURSIVE[option] in mounts[path]["options"]) == expected, path
+
+
+def test_no_symlinks_are_followed(pyrunc, bundle, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("text")
+    (tmp_path / "source" / "link").symlink_to("file")
+    bundle.mount("/data", tmp_path / "source", "nosymfollow")
+    bundle.mount("/t", "tmpfs", "nosymfollow", kind="tmpfs")
+    bundle.sh("cat /data/file; ln -s /etc/passwd /t/link; cat /t/link /data/link")
+    result = pyrunc.run(bundle, code=1)
+    assert result.stdout == "text"
+    assert result.stderr.count("Too many levels of symbolic links") == 2
+
+
+def test_remount_changes_what_is_there(pyrunc, bundle):
+    bundle.mount("/t", "tmpfs", "size=1m", kind="tmpfs")
+    bundle.mount("/t", "tmpfs", "remount", "size=2m", "nosuid", kind="tmpfs")
+    bundle.mount("/u", "tmpfs", "nodev", kind="tmpfs")
+    bundle.mount("/u", "none", "bind", "remount", "ro", kind="none")
+    seen = pyrunc.probe(bundle)
+    assert [line.split()[4] for line in seen["mountinfo"]].count("/u") == 1
+    assert "size=2048k" in seen["mounts"]["/t"]["super"]
+    assert "nosuid" in seen["mounts"]["/t"]["options"]
+    assert set(seen["mounts"]["/u"]["options"]) & {"ro", "nodev"} == {"ro"}
+    assert "rw" in seen["mounts"]["/u"]["super"]
+
+
+def test_remount_of_what_is_no_mount(pyrunc, bundle):
+    bundle.mount("/tmp", "none", "bind", "remount", "ro", kind="none")
+    message = pyrunc.run(bundle, code=1).message
+    assert "flags=MS_RDONLY|MS_REMOUNT|MS_BIND: invalid argument" in message
+
+
+def test_the_last_of_contradicting_options_wins(pyrunc, bundle, tmp_path):
+    (tmp_path / "source").mkdir()
+    bundle.mount("/a", tmp_path / "source", "ro", "nosuid", "rw", "suid", "noexec")
+    bundle.mount("/b", tmp_path / "source", "rw", "ro", "rbind", "rnodev", "rdev")
+    mounts = pyrunc.probe(bundle)["mounts"]
+    assert set(mounts["/a"]["options"]) & {"ro", "nosuid", "noexec"} == {"noexec"}
+    assert set(mounts["/b"]["options"]) & {"ro", "nodev"} == {"ro"}
+
+
 def test_relative_destination_is_below_the_root(pyrunc, bundle):
     bundle.mount("data", "tmpfs", kind="tmpfs")
     assert "/data" in pyrunc.probe(bundle)["mounts"]
@@ -424,6 +539,54 @@ def test_unknown_root_propagation(pyrunc, bundle):
     bundle.linux["rootfsPropagation"] = "nonsense"
     message = pyrunc.run(bundle, code=1).message
     assert "rootfsPropagation" in message
+
+
+def cgroup_mounts(bundle, *options):
+    """The cgroup mount with other options."""
+    for mount in bundle.mounts:
+        if mount["type"] == "cgroup":
+            mount["options"] = ["nosuid", "noexec", "nodev", *options]
+    return bundle
+
+
+@pytest.mark.parametrize("options", [("ro",), ()])
+@pytest.mark.parametrize("own", [True, False])
+def test_cgroup_mount_on_v1(pyrunc, bundle, cgroup_mode, own, options):
+    if cgroup_mode == "v2":
+        pytest.skip("needs cgroup v1")
+    bundle.namespace("cgroup", None if own else False)
+    seen = pyrunc.probe(cgroup_mounts(bundle, *options))["mounts"]
+    below = {path: mount for path, mount in seen.items() if path.startswith("/sys/fs/cgroup/")}
+    assert {"/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"} <= set(below)
+    for mount in (*below.values(), seen["/sys/fs/cgroup"]):
+        assert ("ro" in mount["options"]) == bool(options)
+        assert {"nosuid", "noexec", "nodev"} <= set(mount["options"])
+    assert seen["/sys/fs/cgroup"]["type"] == "tmpfs"
+    for mount in below.values():
+        assert mount["type"] == "cgroup"
+        # In a namespace of its own its cgroup is the root of all it sees.
+        assert (mount["root"] == "/") == own
+    bundle.linux["resources"]["pids"] = {"limit": 77}
+    script = "cat /sys/fs/cgroup/pids/pids.max; mkdir /sys/fs/cgroup/pids/x && echo made"
+    result = pyrunc.run(bundle.sh(f"{script}; rmdir /sys/fs/cgroup/pids/x; true"))
+    assert result.stdout == ("77\n" if options else "77\nmade\n")
+
+
+@pytest.mark.parametrize("options", [("ro",), ()])
+@pytest.mark.parametrize("own", [True, False])
+def test_cgroup_mount_on_v2(v2, bundle, own, options):
+    bundle.namespace("cgroup", None if own else False)
+    seen = v2.probe(cgroup_mounts(bundle, *options))["mounts"]
+    mount = seen["/sys/fs/cgroup"]
+    assert mount["type"] == "cgroup2"
+    assert ("ro" in mount["options"]) == bool(options)
+    assert not [path for path in seen if path.startswith("/sys/fs/cgroup/")]
+    # Without a namespace of its own it sees where it is.
+    script = "cat /proc/self/cgroup | grep ^0:; cat /sys/fs/cgroup/cgroup.procs | grep -c ."
+    lines = v2.run(bundle.sh(script), code=None).stdout.splitlines()
+    assert (lines[0] == "0::/") == own
+    if own:
+        assert int(lines[1]) >= 3  # the shell and the two behind it
 
 
 def test_cgroup_mount_shows_the_container_its_own(pyrunc, bundle, cgroup_mode):
