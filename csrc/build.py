@@ -1,7 +1,8 @@
-"""Builds the native parts; called by setup.py, and by cffi for the two extensions.
+"""Builds the native parts; called by setup.py, and by cffi for its modules.
 
     core_ffi            pyrunc._core: core.c and the numbers of plan.h
     seccomp_ffi         pyrunc._seccomp: libseccomp, loaded only to compile a filter
+    systemd_ffi         pyrunc._systemd: libsystemd's declarations; nothing is compiled
     build_init(output)  the static, freestanding init
     build_front(output) the installed `pyrunc` command
 
@@ -78,13 +79,14 @@ def _core_ffi() -> cffi.FFI:
     return ffi
 
 
-def _seccomp_ffi() -> cffi.FFI:
+def _neighbour(name: str) -> cffi.FFI:
     # cffi executes this file outside any package, so the neighbour is loaded by its path.
-    spec = importlib.util.spec_from_file_location("ffi", os.path.join(HERE, "seccomp_ffi.py"))
+    spec = importlib.util.spec_from_file_location(name, os.path.join(HERE, f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.seccomp_ffi
+    ffi: cffi.FFI = getattr(module, name)
+    return ffi
 
 
 def _compile(output: str, arguments: list[str]) -> None:
@@ -106,8 +108,8 @@ def build_front(output: str) -> None:
 
 
 core_ffi = _core_ffi()
-if os.path.exists(os.path.join(HERE, "seccomp_ffi.py")):
-    seccomp_ffi = _seccomp_ffi()
+seccomp_ffi = _neighbour("seccomp_ffi")
+systemd_ffi = _neighbour("systemd_ffi")
 
 if __name__ == "__main__":
     # `python3 csrc/build.py TARGET OUTPUT`, for work on one binary without the whole package.

@@ -52,6 +52,7 @@ struct record {
 	struct text id, created, rootfs;
 	uint64_t pid, start;
 	bool simple;
+	bool unit; /* its cgroups are a systemd unit's */
 	struct text labels[MAX_LABELS];
 	unsigned int n_labels;
 	struct text names[MAX_PATHS]; /* cgroup hierarchy: "" is v2 */

@@ -278,7 +278,7 @@ static bool take_own(struct json *j, struct record *ret)
 {
 	bool first = true, ok = true;
 	unsigned int seen = 0;
-	struct text key;
+	struct text key, driver;
 	int more;
 
 	if (!take(j, '{'))
@@ -287,6 +287,10 @@ static bool take_own(struct json *j, struct record *ret)
 		if (text_is(&key, "simple")) {
 			ok = once(&seen, 1);
 			ret->simple = j->at < j->end && *j->at == 't';
+		} else if (text_is(&key, "driver")) {
+			ok = once(&seen, 2) && take_string(j, &driver);
+			ret->unit = ok && !text_is(&driver, "cgroupfs");
+			continue;
 		}
 		ok = ok && skip_value(j, 2);
 	}
@@ -302,7 +306,7 @@ bool record_parse(char *data, size_t len, struct record *ret)
 	int more;
 
 	ret->n_labels = ret->n_paths = 0;
-	ret->simple = false;
+	ret->simple = ret->unit = false;
 	if (!take(&j, '{'))
 		return false;
 	while (ok && (more = next(&j, &first, '}', &key)) > 0) {

@@ -1,10 +1,10 @@
 /*
  * front_verbs.c - what container.py does, for the plain case.
  *
- * The plain case: the record is there and simple (no hooks to run, cgroupfs, a pid namespace of its
- * own), nobody else holds the lock, the container is not paused, and the verb is allowed in its
- * status.  Everything else is DECLINE.  `delete` may also give up in the middle: each of its steps
- * can be repeated, so Python carries on from there.
+ * The plain case: the record is there and simple (no hooks to run, a pid namespace of its own),
+ * nobody else holds the lock, the container is not paused, and the verb is allowed in its status.
+ * Everything else is DECLINE, and so is `delete` of a systemd unit's container.  `delete` may also
+ * give up in the middle: each of its steps can be repeated, so Python carries on from there.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -401,6 +401,8 @@ int verb_delete(const struct request *request)
 	unsigned int i;
 
 	if (directory < 0 || !record_load(directory, request->id, &record) || !only_ours(directory))
+		return DECLINE;
+	if (record.unit)
 		return DECLINE;
 	now = observe(directory, &record);
 	if (now == UNSURE || (now == RUNNING && !request->force))

@@ -100,6 +100,8 @@ enum plan_sync {
 	SYNC_MOUNTED = 2,	/* mounts are done: host sets limits and OOM score, runs prestart and
 				 * createRuntime hooks */
 	SYNC_READY = 3,		/* all but seccomp and exec is done: host writes the record */
+	SYNC_PLACE = 4,		/* the first stage, before all else: host puts it into its cgroups, in
+				 * which a child of it is born */
 };
 
 /* Messages from init, one per packet: struct { u32 type, op, step; s32 err; u64 value } and text. */

@@ -17,7 +17,7 @@ import os
 import select
 import time
 
-from pyrunc import files, jsonio, procfs
+from pyrunc import cgroups, files, jsonio, procfs
 from pyrunc.cgroups import fs
 from pyrunc.commands import SPEC_VERSION
 from pyrunc.errors import Error
@@ -334,7 +334,7 @@ def _remove(path: str, record: "dict[str, Any]", kill_rest: bool) -> None:
     try:
         if kill_rest and fs.pids(paths):
             processes.kill_all(paths, processes.KILL)
-        fs.remove(paths)
+        cgroups.release((record.get("config") or {}).get("cgroups") or {}, paths)
     except Error as err:
         text = f"unable to destroy container: unable to remove container's cgroup: {err.message}"
         raise Error(text) from err

@@ -3,6 +3,8 @@
 May touch: the sealed copy of init, a memfd for the plan, the socket to init.  Decides nothing.
 
         [ init ]                         [ pyrunc ]
+   SYNC place           -->   its cgroups, by systemd           (create)
+                        <--   GO
    PID pid              -->              (from the first stage, which then ends)
    SYNC joined          -->   OOM score, CPU affinity           (exec)
                         <--   GO
@@ -144,7 +146,7 @@ def converse(
 
             text = failures.word(init.plan, op, step, number, value, data[HEAD:])
             raise Error(text)
-        if waiting and init.pid:
+        if waiting == lib.SYNC_PLACE or waiting and init.pid:
             on_sync(init, waiting)
             ready = ready or waiting == lib.SYNC_READY
             waiting = 0

@@ -42,6 +42,7 @@ class Launch:
         "bundle",
         "console",
         "devices",
+        "driver",
         "hooks",
         "id",
         "init",
@@ -55,7 +56,6 @@ class Launch:
         "pid_file",
         "ready",
         "record",
-        "resources",
         "root",
         "spec",
         "stdio",
@@ -109,13 +109,11 @@ class Launch:
     def _set_up(self) -> None:
         container.check_id(self.id)
         linux = self.spec.get("linux") or {}
-        self.resources = linux.get("resources") or {}
         mode = cgroups.mode()
-        for text in cgroups.validate(self.resources, mode):
+        for text in cgroups.validate(linux.get("resources") or {}, mode):
             _warn(text)
-        self.paths = cgroups.paths(
-            linux.get("cgroupsPath", ""), self.id, self.opts["systemd_cgroup"]
-        )
+        self.driver = cgroups.new(self.spec, self.id, mode, self.opts)
+        self.paths = self.driver.paths
         facts = self._facts()
         spec.validate(self.spec, facts, self.no_pivot)
         process.scheduling(Plan(), self.spec["process"], linux)
@@ -140,11 +138,11 @@ class Launch:
             self.paths,
             mode,
             cgroups.record(
-                linux.get("cgroupsPath", ""),
-                self.id,
-                self.resources,
-                self.opts["systemd_cgroup"],
+                self.driver.where,
+                self.driver.resources,
+                systemd=self.driver.systemd,
                 device_paths=devices,
+                rootless=self.driver.rootless,
             ),
             self.opts,
         )
@@ -158,7 +156,8 @@ class Launch:
 
         if groups is not None:
             rdt.create(self.record, groups)
-        self._make_cgroups()
+        self._in_cgroups(self.driver.prepare)
+        self.undo.append(self._remove_cgroups)
         fds: list[int] = []
         try:
             plan = self._plan(facts, rootfs, fds)
@@ -224,7 +223,7 @@ class Launch:
         linux = self.spec.get("linux") or {}
         index: "dict[Any, Any]" = {"fifo": 0}
         fds.append(self._make_fifo())
-        tasks, unified = cgroups.entries(self.paths)
+        tasks, unified = self.driver.entries()
         index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
         fds += tasks
         if unified >= 0:
@@ -266,6 +265,7 @@ class Launch:
                 "no_pivot": self.no_pivot,
                 "no_new_keyring": bool(self.opts.get("no_new_keyring")),
                 "fds": index,
+                "placed": self.driver.placed,
                 "seccomp": filtered,
                 "nofile": self.nofile,
                 "hook_state": self._hook_halves,
@@ -292,7 +292,9 @@ class Launch:
     # --- the host's part in the conversation ---
 
     def _on_sync(self, init: handshake.Init, point: int) -> None:
-        if point == lib.SYNC_MOUNTED:
+        if point == lib.SYNC_PLACE:
+            self._in_cgroups(self.driver.take, init.first)
+        elif point == lib.SYNC_MOUNTED:
             self._mounted(init.pid)
         else:
             self._ready(init.pid)
@@ -309,7 +311,8 @@ class Launch:
         linux = self.spec.get("linux") or {}
         devices = [device["path"] for device in linux.get("devices") or []]
         try:
-            cgroups.apply(self.paths, self.resources, self.record["pyrunc"]["cgroup_mode"], devices)
+            resources = self.driver.resources
+            cgroups.apply(self.paths, resources, self.record["pyrunc"]["cgroup_mode"], devices)
         except Error as err:
             text = f"error setting cgroup config for procHooks process: {err.message}"
             raise Error(text) from err
@@ -369,19 +372,18 @@ class Launch:
         if self.init:
             handshake.end(self.init)
 
-    def _make_cgroups(self) -> None:
+    def _in_cgroups(self, step: "Callable[..., None]", *arguments: int) -> None:
+        """A step of the driver's, its failure introduced as runc does."""
         try:
-            made = cgroups.create(self.paths, self.resources)
+            step(*arguments)
         except Error as err:
             what = f"{START_FAILED}unable to apply cgroup configuration: "
             raise Error(what + err.message) from err
-        self.undo.append(lambda: self._remove_cgroups(made))
 
-    def _remove_cgroups(self, made: "list[str]") -> None:
+    def _remove_cgroups(self) -> None:
         if cgroups.pids(self.paths):  # a container without a pid namespace of its own
             cgroups.kill_all(self.paths, 9)
-        cgroups.remove(self.paths)
-        cgroups.discard(made)
+        self.driver.remove()
 
     def _unclaim(self) -> None:
         container.remove_directory(f"{self.root}/{self.id}")

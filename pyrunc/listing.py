@@ -80,7 +80,12 @@ ATTR_NAMES = [
 ]
 PROPAGATION_NAMES = {flags: name for name, flags in mounts.PROPAGATION.items()}
 CLONE_NAMES = [(kind, flag) for kind, flag in namespaces.FLAGS.items()]
-SYNC_NAMES = {lib.SYNC_JOINED: "joined", lib.SYNC_MOUNTED: "mounted", lib.SYNC_READY: "ready"}
+SYNC_NAMES = {
+    lib.SYNC_PLACE: "place",
+    lib.SYNC_JOINED: "joined",
+    lib.SYNC_MOUNTED: "mounted",
+    lib.SYNC_READY: "ready",
+}
 OPTION_NAMES = [
     ("ordinary", lib.MOUNT_ORDINARY),
     ("keep-mode", lib.MOUNT_KEEP_MODE),

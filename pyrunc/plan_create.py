@@ -44,8 +44,8 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     facts: those of facts_for(), cgroup_paths, same_namespaces (joined types that are the host's).
     opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo", ("ns", type),
     ("idmap", number of the mount), "console" and "pidfd" (sockets) -> index of the descriptor
-    passed; seccomp: (program, flags) or
-    None; hook_state(status) -> the state document for hooks, before and after its pid.
+    passed; placed: the host puts init into its cgroups; seccomp: (program, flags) or None;
+    hook_state(status) -> the state document for hooks, before and after its pid.
     """
     plan = Plan()
     linux = spec.get("linux", {})
@@ -58,6 +58,9 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     own_dev = not mounts.dev_is_bound(entries) and (has_mounts or opts["rootfs"] != "/")
 
     # -- The first stage: a process of the host's, which the container cannot see.
+    # A systemd unit begins with a process, which is this one.
+    if opts.get("placed"):
+        plan.sync(lib.SYNC_PLACE)
     # Joins precede the clone: what the clone makes is owned and counted by what was joined, and a
     # joined pid namespace holds only children.
     namespaces.join(plan, linux, fds)

@@ -51,7 +51,7 @@ def build(
             "bundle": bundle,
             "rootfs": rootfs,
             "private_pid": private_pid,
-            "driver": "cgroupfs",
+            "driver": "systemd" if cgroups["Systemd"] else "cgroupfs",
             "cgroup_mode": mode,
             "hooks": hooks,
         },

@@ -6,7 +6,7 @@ OCI runtime-spec 1.3, config-linux.md "Control groups"; runc's `update`.
 
 import os
 
-from pyrunc import container, log
+from pyrunc import cgroups, container, log
 from pyrunc.cgroups import changed, fs, limits, recorded, snapshot
 from pyrunc.errors import Error
 
@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from pyrunc.cgroups.systemd import Limits
 
 
 def update(root: str, id: str, wanted: "dict[str, Any]", schemas: "dict[str, str]") -> None:
@@ -25,15 +27,21 @@ def update(root: str, id: str, wanted: "dict[str, Any]", schemas: "dict[str, str
             raise Error("container not running")
         old = record["config"].get("cgroups") or {}
         new = changed.merge(old, wanted)
+        if old.get("Systemd"):
+            new = changed.rounded(new)
+        paths = record.get("cgroup_paths") or {}
         restore = _schemata(record, schemas) if schemas else None
+        unit = None
         try:
-            apply(
-                record.get("cgroup_paths") or {}, recorded.resources(old), recorded.resources(new)
-            )
+            unit = cgroups.unit(old, paths)
+            apply(paths, recorded.resources(old), recorded.resources(new), unit)
         except Error:
             if restore:
                 restore()
             raise
+        finally:
+            if unit:
+                unit.close()
         record["config"]["cgroups"] = new
         container.write_record(root, id, record)
     finally:
@@ -49,16 +57,25 @@ def _schemata(record: "dict[str, Any]", schemas: "dict[str, str]") -> "Callable[
     return lambda: rdt.restore(record, before)
 
 
-def apply(paths: "dict[str, str]", old: "dict[str, Any]", new: "dict[str, Any]") -> None:
-    """Set new resources; if that fails, go back to the old ones."""
+def apply(
+    paths: "dict[str, str]",
+    old: "dict[str, Any]",
+    new: "dict[str, Any]",
+    unit: "Limits | None" = None,
+) -> None:
+    """Set new resources; if that fails, go back to the old ones. unit: who has to know first."""
     mode = "v2" if fs.is_v2(paths) else "v1"
     limits.validate(new, mode)
     before = snapshot.take(paths, new.get("unified") or ())
     try:
+        if unit:
+            unit.set(new)
         limits.apply(paths, new, mode, devices=False)
     except Error:
         failed = []
         try:
+            if unit:
+                unit.put_back()
             limits.apply(paths, old, mode, devices=False)
         except Error as err:
             failed.append(err.message)

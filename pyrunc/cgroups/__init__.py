@@ -2,12 +2,19 @@
 
     hierarchies.py  which there are, and the container's path in each
     place.py        make them, move a process into them
+    cgroupfs.py     a new container's, made through the file system
+    systemd.py      the same by a unit of systemd's, and what that means for update and delete;
+                    units.py, properties.py, device_properties.py, gvariant.py say what it is,
+                    manager.py tells systemd, dbus.py carries it
     entry.py        how a new process enters them by itself, and which ones an exec's does
     limits.py       linux.resources; limits_v1.py, limits_v2.py, devices.py write the files
     stats.py        what is used; stats_v1.py, stats_v2.py; notices.py want of memory, and the end
     fs.py           an existing container's: look, freeze, kill, remove
     recorded.py     linux.resources in the words of the record, and back
     changed.py      what an update makes of them; snapshot.py puts files back if it fails
+
+Who makes them is the driver, cgroupfs or systemd: new(), unit() and release() choose it, for a
+container that is made, updated and deleted; nobody else asks.
 
 A container's cgroups are `paths`: {controller: directory}, on v2 {"": directory}.  state, kill and
 delete take them from the record and load fs alone; so names are looked up on first use here.
@@ -16,6 +23,9 @@ delete take them from the record and load fs alone; so names are looked up on fi
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyrunc.cgroups.cgroupfs import Cgroupfs
+    from pyrunc.cgroups.systemd import Limits, Unit
 
 _HOMES = {
     "fs": ("freeze", "frozen", "kill_all", "oom_killed", "pids", "remove"),
@@ -34,3 +44,34 @@ def __getattr__(name: str) -> "Any":
             home = __import__(f"{__name__}.{module}", fromlist=[name])
             return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def new(spec: "dict[str, Any]", id: str, mode: str, opts: "dict[str, Any]") -> "Cgroupfs | Unit":
+    """The driver for a container that is to be made. opts: systemd_cgroup, rootless."""
+    if opts["systemd_cgroup"]:
+        from pyrunc.cgroups.systemd import Unit
+
+        return Unit(spec, id, mode, opts["rootless"])
+    from pyrunc.cgroups.cgroupfs import Cgroupfs
+
+    return Cgroupfs(spec, id)
+
+
+def unit(recorded: "dict[str, Any]", paths: "dict[str, str]") -> "Limits | None":
+    """Who has to know of new limits besides the files. recorded: config.cgroups of the record."""
+    if not recorded.get("Systemd"):
+        return None
+    from pyrunc.cgroups.systemd import Limits
+
+    return Limits(recorded, paths)
+
+
+def release(recorded: "dict[str, Any]", paths: "dict[str, str]") -> None:
+    """Remove an existing container's cgroups, once their processes are gone or killed."""
+    from pyrunc.cgroups import fs
+
+    if recorded.get("Systemd"):
+        from pyrunc.cgroups import systemd
+
+        systemd.stop(recorded)
+    fs.remove(paths)

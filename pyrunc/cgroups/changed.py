@@ -69,6 +69,14 @@ def merge(recorded: "dict[str, Any]", wanted: "dict[str, Any]") -> "dict[str, An
     return result
 
 
+def rounded(cgroups: "dict[str, Any]") -> "dict[str, Any]":
+    """The same with a quota that the systemd driver can have."""
+    from pyrunc.cgroups import properties
+
+    quota = properties.rounded(cgroups.get("cpu_quota") or 0, cgroups.get("cpu_period") or 0)
+    return cgroups | {"cpu_quota": quota}
+
+
 def by_device(old: "list[dict[str, Any]]", new: "list[dict[str, Any]]") -> "list[dict[str, Any]]":
     """Both lists as one; of several entries for a device the last one counts."""
     merged: "dict[tuple[int, int], dict[str, Any]]" = {}

@@ -33,10 +33,8 @@ def mode() -> str:
     return "hybrid" if os.path.lexists(f"{ROOT}/unified/cgroup.controllers") else "v1"
 
 
-def paths(cgroups_path: str, id: str, systemd: bool = False) -> "dict[str, str]":
+def paths(cgroups_path: str, id: str) -> "dict[str, str]":
     """The container's cgroup in every hierarchy, in the order to join. cgroups_path: the spec's."""
-    if systemd:
-        raise Error("the systemd cgroup driver is not supported yet")
     inner = clean(cgroups_path or id)
     if mode() == "v2":
         own = next((path for names, path in _own() if not names), "/")

@@ -147,6 +147,16 @@ def swap_of(memory: "dict[str, Any]") -> "str | None":
     return str(both - limit)
 
 
+def check(paths: "dict[str, str]", resources: "dict[str, Any]", mode: str) -> None:
+    """What apply() finds out half-way, for who has to do something before that."""
+    memory = resources.get("memory") or {}
+    if mode == "v2":
+        check_usage(memory, paths[""], "memory.current", "memory.swap.current")
+    elif "memory" in paths:
+        files = ("memory.usage_in_bytes", "memory.memsw.usage_in_bytes")
+        check_usage(memory, paths["memory"], *files)
+
+
 def check_usage(memory: "dict[str, Any]", folder: str, current: str, other: str) -> None:
     """memory.checkBeforeUpdate: a limit below what is in use would only make the kernel kill."""
     if not memory.get("checkBeforeUpdate"):

@@ -3,12 +3,14 @@
 Touches nothing.  `update` starts from what the record says, so both directions are here.
 """
 
-from pyrunc.cgroups.devices import ANY, configured, line
+from pyrunc.cgroups.devices import ANY, BITS, configured, line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from pyrunc.cgroups.devices import Rule
 
 # (object in linux.resources, key there, key in the record, what absent is recorded as)
 PLAIN = (
@@ -40,17 +42,15 @@ PLAIN = (
 
 
 def record(
-    cgroups_path: str,
-    id: str,
+    where: "dict[str, str]",
     resources: "dict[str, Any]",
-    systemd: bool = False,
     *,
+    systemd: bool = False,
     device_paths: "Iterable[str]" = (),
     rootless: bool = False,
 ) -> "dict[str, Any]":
-    """config.cgroups of the record."""
-    result: "dict[str, Any]" = {} if cgroups_path else {"name": id}
-    result["path"] = cgroups_path
+    """config.cgroups of the record. where: what a driver says of linux.cgroupsPath."""
+    result: "dict[str, Any]" = dict(where)
     result["devices"] = [
         {
             "type": ord(kind),
@@ -95,3 +95,17 @@ def resources(recorded: "dict[str, Any]") -> "dict[str, Any]":
     if recorded.get("unified"):
         result["unified"] = dict(recorded["unified"])
     return result
+
+
+def rules(recorded: "dict[str, Any]") -> "list[Rule]":
+    """The device rules, with the defaults, out of config.cgroups of a record."""
+    return [
+        (
+            bool(entry["allow"]),
+            chr(entry["type"]),
+            entry["major"],
+            entry["minor"],
+            sum(BITS[letter] for letter in entry["permissions"]),
+        )
+        for entry in recorded.get("devices") or []
+    ]

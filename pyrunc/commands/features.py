@@ -83,7 +83,7 @@ def document() -> "dict[str, Any]":
             "cgroup": {
                 "v1": True,
                 "v2": True,
-                "systemd": False,
+                "systemd": True,
                 "systemdUser": False,
                 "rdma": True,
             },

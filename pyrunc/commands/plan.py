@@ -46,9 +46,9 @@ def run(opts: "dict[str, Any]") -> None:
         raise Error.os("chdir", opts["bundle"], err) from err
     doc = spec.load()
     linux = doc.get("linux") or {}
-    paths = cgroups.paths(linux.get("cgroupsPath", ""), ID, opts["systemd_cgroup"])
+    driver = cgroups.new(doc, ID, cgroups.mode(), opts)
     facts = host.facts(*plan_create.facts_for(doc, opts["no_pivot"]))
-    facts["cgroup_paths"] = paths
+    facts["cgroup_paths"] = driver.paths
     facts["same_namespaces"] = [
         kind for kind, path in namespaces.joined(linux) if host.same_namespace(path, kind)
     ]
@@ -71,6 +71,7 @@ def run(opts: "dict[str, Any]") -> None:
             "no_pivot": opts["no_pivot"],
             "no_new_keyring": opts["no_new_keyring"],
             "fds": fds,
+            "placed": driver.placed,
             "seccomp": seccomp.load(linux["seccomp"]) if linux.get("seccomp") else None,
             "hook_state": hook_state,
         },

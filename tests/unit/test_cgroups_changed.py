@@ -7,8 +7,7 @@ from pyrunc.cgroups import changed, recorded, snapshot
 from pyrunc.errors import Error
 
 STORED = cgroups.record(
-    "/a",
-    "c",
+    {"path": "/a"},
     {
         "memory": {"limit": 100, "swap": 200, "reservation": 50, "swappiness": 7},
         "cpu": {"shares": 512, "quota": 1000, "period": 2000, "burst": 3, "cpus": "0", "mems": "0"},

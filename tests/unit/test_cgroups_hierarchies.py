@@ -3,7 +3,6 @@
 import pytest
 
 from pyrunc.cgroups import hierarchies
-from pyrunc.errors import Error
 
 MOUNTINFO = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -76,9 +75,3 @@ def test_mount_table_is_read():
 )
 def test_a_mountpoint_may_show_only_a_part(root, path, seen):
     assert hierarchies.seen_from(root, path) == seen
-
-
-def test_systemd_driver_is_refused_by_name():
-    with pytest.raises(Error) as caught:
-        hierarchies.paths("system.slice:a:b", "c", True)
-    assert caught.value.message == "the systemd cgroup driver is not supported yet"

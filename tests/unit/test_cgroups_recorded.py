@@ -13,8 +13,7 @@ RESOURCES = {
 
 def test_names_are_those_of_runc():
     got = cgroups.record(
-        "",
-        "c1",
+        {"name": "c1", "path": ""},
         {
             **RESOURCES,
             "devices": [{"allow": False, "access": "rwm"}],
@@ -47,15 +46,15 @@ def test_names_are_those_of_runc():
 
 
 def test_a_path_takes_the_place_of_the_name():
-    got = cgroups.record("/a/b", "c1", {})
+    got = cgroups.record({"path": "/a/b"}, {})
     assert got["path"] == "/a/b"
     assert "name" not in got
     assert got["pids_limit"] is None
 
 
 def test_there_and_back():
-    assert cgroups.resources(cgroups.record("/a", "c", RESOURCES)) == RESOURCES
-    assert cgroups.resources(cgroups.record("/a", "c", {})) == {}
+    assert cgroups.resources(cgroups.record({"path": "/a"}, RESOURCES)) == RESOURCES
+    assert cgroups.resources(cgroups.record({"path": "/a"}, {})) == {}
 
 
 def test_facade_knows_its_functions():

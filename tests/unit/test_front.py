@@ -257,6 +257,12 @@ def test_paths_in_the_environment_are_left_to_python(front, process, tmp_path):
 
 CHANGES = {
     "not simple": lambda text: text.replace(b'"simple":true', b'"simple":false'),
+    "driver twice": lambda text: text.replace(
+        b'"simple":true', b'"simple":true,"driver":"cgroupfs","driver":"systemd"'
+    ),
+    "driver is no string": lambda text: text.replace(
+        b'"simple":true', b'"simple":true,"driver":null'
+    ),
     "simple is no boolean": lambda text: text.replace(b'"simple":true', b'"simple":"true"'),
     "another id": lambda text: text.replace(b'"id":"c"', b'"id":"d"'),
     "a blank": lambda text: text.replace(b'"id":', b'"id": '),
@@ -540,6 +546,15 @@ def test_delete_half_done_is_finished_by_python(front, tmp_path):
     assert front("delete", "c", side=None).returncode == 0
     assert not (tmp_path / "cgroup").exists()
     assert os.listdir(tmp_path / "root") == []
+
+
+def test_delete_of_a_systemd_unit_is_left_to_python(front, tmp_path):
+    own = {"version": 1, "simple": True, "bundle": "/b", "driver": "systemd", "hooks": {}}
+    make(tmp_path, 4194304, start=1, pyrunc=own)
+    assert front("state", "c").returncode == 0  # nothing but delete minds
+    assert front("delete", "c").returncode == DECLINED
+    rewrite(tmp_path, lambda text: text.replace(b'"systemd"', b'"cgroupfs"'))
+    assert front("delete", "c").returncode == 0
 
 
 def test_delete_of_a_directory_with_more_in_it_is_left_to_python(front, tmp_path):

@@ -30,7 +30,7 @@ RANKS = {
     **dict.fromkeys(PURE + HOST, 1),
     # `commands` itself is data: the table of verbs that parser, help and verbs read.
     **dict.fromkeys("errors files jsonio jsonfault procfs signals log commands".split(), 0),
-    **dict.fromkeys("_core _seccomp _schema __init__".split(), 0),
+    **dict.fromkeys("_core _seccomp _systemd _schema __init__".split(), 0),
 }
 
 
@@ -53,7 +53,7 @@ def tree(path):
 def imports(path, nested=True):
     """Dotted names below pyrunc that a module imports; nested: inside functions too."""
     names = set()
-    known = set(modules()) | {"_core", "_seccomp", "_schema"}
+    known = set(modules()) | {"_core", "_seccomp", "_systemd", "_schema"}
     body = tree(path)
     # What only a type checker reads is no import.
     unread = {

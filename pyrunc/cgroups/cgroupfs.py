@@ -1,0 +1,52 @@
+"""The cgroupfs driver: a container's cgroups made through the file system.
+
+A driver is the way in which a new container gets its cgroups; the other one is systemd.py.  Both
+have what is here.
+
+    paths, resources     where they are; linux.resources as this driver can have them
+    where                linux.cgroupsPath in the words of the record
+    placed               does the host put init into them, at the plan's first step?
+    prepare(), take()    before there is an init, and when it waits to be put there
+    entries()            descriptors through which init enters by itself
+    remove()             undo all of it
+"""
+
+from pyrunc.cgroups import entry, fs, hierarchies, place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Cgroupfs:
+    """The cgroups of one new container."""
+
+    __slots__ = ("made", "paths", "resources", "where")
+
+    placed = False
+    systemd = False
+    rootless = False
+
+    def __init__(self, spec: "dict[str, Any]", id: str) -> None:
+        linux = spec.get("linux") or {}
+        path = linux.get("cgroupsPath", "")
+        self.paths = hierarchies.paths(path, id)
+        self.resources: "dict[str, Any]" = linux.get("resources") or {}
+        self.where: "dict[str, str]" = {"path": path} if path else {"name": id, "path": ""}
+        self.made: "list[str]" = []
+
+    def prepare(self) -> None:
+        """Make the directories."""
+        self.made = place.create(self.paths, self.resources)
+
+    def take(self, pid: int) -> None:
+        """Put init into its cgroups: it enters them by itself."""
+
+    def entries(self) -> "tuple[list[int], int]":
+        """As entry.entries() does."""
+        return entry.entries(self.paths)
+
+    def remove(self) -> None:
+        """Remove the directories, and those above them that were made for them."""
+        fs.remove(self.paths)
+        place.discard(self.made)
