@@ -3,16 +3,13 @@
 import contextlib
 import json
 import os
-import re
 
 import pytest
+from engine import PAUSE, PREFIX, Engine, directories
 from sandbox import IMAGE, Sandbox, image, need, settings
 
 from harness import APPLETS, cgroup_dirs, wait_for
 
-PREFIX = f"pt{os.getpid()}"
-PAUSE = "localhost/pause:latest"
-EVENTS = "/run/libpod/events/events.log"
 PODMAN = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -64,59 +61,6 @@ def make_sandbox(command, tmp_path_factory):
         sandbox.stop()
     for path in cgroup_dirs(PREFIX):
         os.rmdir(path)
-
-
-def directories(path):
-    return [entry.name for entry in os.scandir(path) if entry.is_dir()]
-
-
-class Engine:
-    """An engine in its sandbox.  Calling it runs one command of its command line."""
-
-    __slots__ = ("_base", "before", "sandbox", "states")
-
-    def __init__(self, sandbox, states, *before):
-        self.sandbox = sandbox
-        self.states = states
-        self.before = before
-        self._base = None
-
-    def __call__(self, *args, **options):
-        return self.sandbox(*self.before, *args, **options)
-
-    def terminal(self, *args, **options):
-        return self.sandbox.terminal(*self.before, *args, **options)
-
-    def present(self):
-        """What an engine and its containers leave on a host, as lines."""
-        sandbox = self.sandbox
-        return {
-            *(f"process {line}" for line in sandbox.processes().values()),
-            *(f"mount {path}" for path in sandbox.mounts()),
-            *(f"state {name}" for name in sandbox.names(self.states)),
-            *(f"cgroup {path}" for path in self.cgroups()),
-        }
-
-    def known(self):
-        """The ids of Podman's containers and pods, out of its log of events."""
-        return set(re.findall(r'"ID":"(\w{64})"', self.sandbox.read(EVENTS)))
-
-    def cgroups(self):
-        """Those beneath our own, and those of Podman's containers."""
-        ours = [f"{path}/{name}" for path in cgroup_dirs(PREFIX) for name in directories(path)]
-        known = self.known()
-        return ours + [path for path in cgroup_dirs("libpod-") if path[-64:] in known]
-
-    def settle(self):
-        """Remember what is there without containers."""
-        self._base = self.present()
-
-    def check(self):
-        """Everything that came after settle() must go."""
-        try:
-            wait_for(lambda: self.present() <= self._base, 5)
-        except AssertionError:
-            pytest.fail("left: " + "\n".join(sorted(self.present() - self._base)), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def test_docker_runs_hello_as_the_readme_says(docker):
 
 
 def test_containerd_gives_pods_the_runtime_of_the_readme(ctr):
-    """What its CRI plugin understood of the configuration; a client for it is not at hand."""
+    """What its CRI plugin understood of the configuration alone; test_cri.py adds to it."""
     lines = ctr.sandbox.log("containerd").splitlines()
     line = [one for one in lines if "Start cri plugin" in one][-1]
     assert "DefaultRuntimeName:pyrunc" in line
