@@ -362,6 +362,9 @@ class Launch:
         if not self.init or self.ready or text.startswith(START_FAILED):
             return Error(text)
         if self.init.pid and cgroups.oom_killed(self.paths):
+            from pyrunc import log
+
+            log.debug(f"what the kill led to: {text}")
             text = "container init was OOM-killed (memory limit too low?)"
             return Error(START_FAILED + text)
         if text.startswith(("unable to apply cgroup", "init ended")):

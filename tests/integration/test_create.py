@@ -288,3 +288,19 @@ def test_wrong_type_in_the_configuration_names_its_place(pyrunc, bundle):
 def test_configuration_that_is_incomplete(pyrunc, bundle, edit, text):
     edit(bundle.config)
     assert text in pyrunc.create(bundle, code=1).message
+
+
+def test_want_of_memory_is_named(pyrunc, bundle, cgroup_mode):
+    """Whatever fails first, the cause is what the user can do something about."""
+    if cgroup_mode == "v2" and "memory" not in read("/sys/fs/cgroup/cgroup.controllers"):
+        pytest.skip("no memory controller")
+    bundle.linux["resources"]["memory"] = {"limit": 4 << 20, "swap": 4 << 20}
+    greedy = "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", greedy]}
+    bundle.config["hooks"] = {"createContainer": [hook]}
+    result = pyrunc.create(bundle, code=1)
+    assert result.message == (
+        "runc create failed: unable to start container process: "
+        "container init was OOM-killed (memory limit too low?)"
+    )
+    assert pyrunc.names() == []

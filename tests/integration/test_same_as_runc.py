@@ -433,11 +433,10 @@ def test_ps(pair, busy):
 STATUSES = ("created", "running", "paused", "stopped")
 
 
-@pytest.mark.parametrize("status", STATUSES)
-def test_state_and_list(pair, bundle, status):
-    bundle.config["annotations"] = {"b": "2", "a": "1"}
+def bring(pair, bundle, status):
+    """Two containers of that status."""
     names = pair.create(bundle.sh("sleep 100"))
-    if status != "created":
+    if status not in ("created", "gone"):
         pair("start", names)
     if status == "paused":
         pair("pause", names)
@@ -445,6 +444,61 @@ def test_state_and_list(pair, bundle, status):
         pair("kill", names, ..., "KILL")
         for runtime, name in zip(pair.both, names, strict=True):
             runtime.stopped(name)
+    if status == "gone":
+        pair("delete", names, "--force")
+    return names
+
+
+VERBS = {
+    "start": ("start",),
+    "state": ("state",),
+    "kill-0": ("kill", ..., "0"),
+    "kill-all-0": ("kill", "--all", ..., "0"),
+    "kill-unknown": ("kill", ..., "NOPE"),
+    "kill": ("kill", ..., "KILL"),
+    "pause": ("pause",),
+    "resume": ("resume",),
+    "delete": ("delete",),
+    "delete-force": ("delete", "--force"),
+    "update": ("update", "--pids-limit", "9"),
+    "update-bad": ("update", "--cpu-quota", "1"),
+    "stats": ("events", "--stats"),
+    "ps": ("ps",),
+    "ps-json": ("ps", "--format", "json"),
+    "ps-format": ("ps", "--format", "xml"),
+    "exec": ("exec", ..., "true"),
+    "exec-paused": ("exec", "--ignore-paused", "--detach", ..., "true"),
+    "exec-missing": ("exec", ..., "/no-such-program"),
+}
+# (status, verb) that cannot be compared, and why.
+INCOMPARABLE = {
+    ("paused", "exec-paused"): "whoever comes in waits until somebody resumes the container",
+    ("paused", "kill-all-0"): "runc 1.1.5 signals all and thaws them; runc 1.5 signals the first",
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("status", [*STATUSES, "gone"])
+def test_verb_by_status(pair, bundle, status, verb):
+    if (status, verb) in INCOMPARABLE:
+        pytest.skip(INCOMPARABLE[status, verb])
+    names = bring(pair, bundle, status)
+    results = pair(VERBS[verb][0], names, *VERBS[verb][1:], code=None)
+    words = []
+    for runtime, name, result in zip(pair.both, names, results, strict=True):
+        message = result.message.replace(name, "ID")
+        message = re.sub(f"/{runtime.prefix}[0-9]+", "/CGROUP", message)
+        words.append((result.code, message))
+    assert words[1] == words[0]
+    left = [json.loads(runtime("list", "--format", "json").stdout) for runtime in pair.both]
+    statuses = [[each["status"] for each in found or []] for found in left]
+    assert statuses[1] == statuses[0]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_state_and_list(pair, bundle, status):
+    bundle.config["annotations"] = {"b": "2", "a": "1"}
+    names = bring(pair, bundle, status)
     states = [json.loads(result.stdout) for result in pair("state", names)]
     assert shape(states[0]) == shape(states[1])
     assert states[1]["status"] == states[0]["status"] == status
