@@ -2,6 +2,7 @@
 
     hierarchies.py  which there are, and the container's path in each
     place.py        make them, move a process into them
+    delegation.py   who owns them
     cgroupfs.py     a new container's, made through the file system
     systemd.py      the same by a unit of systemd's, and what that means for update and delete;
                     units.py, properties.py, device_properties.py, gvariant.py say what it is,

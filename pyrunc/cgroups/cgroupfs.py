@@ -12,6 +12,7 @@ have what is here.
 """
 
 from pyrunc.cgroups import entry, fs, hierarchies, place
+from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Cgroupfs:
     """The cgroups of one new container."""
 
-    __slots__ = ("made", "paths", "resources", "where")
+    __slots__ = ("heir", "made", "paths", "resources", "where")
 
     placed = False
     systemd = False
@@ -34,10 +35,23 @@ class Cgroupfs:
         self.resources: "dict[str, Any]" = linux.get("resources") or {}
         self.where: "dict[str, str]" = {"path": path} if path else {"name": id, "path": ""}
         self.made: "list[str]" = []
+        self.heir = -1
+        if fs.is_v2(self.paths):
+            from pyrunc.cgroups import delegation
+
+            self.heir = delegation.heir(spec)
 
     def prepare(self) -> None:
         """Make the directories."""
         self.made = place.create(self.paths, self.resources)
+        if self.heir >= 0:
+            from pyrunc.cgroups import delegation
+
+            try:
+                delegation.hand_over(self.paths[""], self.heir)
+            except Error:
+                place.discard(self.made)
+                raise
 
     def take(self, pid: int) -> None:
         """Put init into its cgroups: it enters them by itself."""

@@ -14,6 +14,7 @@ import os
 
 from pyrunc import files, log
 from pyrunc.cgroups import (
+    delegation,
     device_properties,
     devices,
     fs,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 RUNNING = "/run/systemd/system"
 # What systemd writes besides the files of linux.resources.
 WRITTEN = "memory.min memory.high memory.swap.high memory.zswap.max".split()
-# What a payload may write to in a cgroup that is its own; the kernel lists it since Linux 4.15.
-DELEGATED = "cgroup.procs cgroup.subtree_control cgroup.threads"
 
 
 class Unit:
@@ -82,7 +81,7 @@ class Unit:
         if self.rootless:
             inner = self._manager().cgroup() + inner
         self.paths = hierarchies.paths(inner, id)
-        self.delegate = delegated_to(spec) if mode == "v2" else -1
+        self.delegate = delegation.heir(spec) if mode == "v2" else -1
         self.made: "list[str]" = []
         self.started = False
 
@@ -143,7 +142,7 @@ class Unit:
         if doubts and self.mode != "v2":
             devices.apply_v1(self.paths["devices"], self.rules)
         if self.delegate >= 0:
-            hand_over(self.paths[""], self.delegate)
+            delegation.hand_over(self.paths[""], self.delegate)
         self._hang_up()
 
     def _start(self, manager: Manager, wanted: "list[Property]") -> None:
@@ -314,43 +313,3 @@ def rounded(resources: "dict[str, Any]") -> "dict[str, Any]":
     if quota <= 0:
         return resources
     return resources | {"cpu": cpu | {"quota": properties.rounded(quota, cpu.get("period") or 0)}}
-
-
-def delegated_to(spec: "dict[str, Any]") -> int:
-    """The host's user who gets the container's cgroup; -1: nobody.
-
-    It is for a payload that sees it as the root of a cgroup namespace, and mounted for writing.
-    """
-    linux = spec.get("linux") or {}
-    own = any(
-        space["type"] == "cgroup" and not space.get("path")
-        for space in linux.get("namespaces") or []
-    )
-    writable = any(
-        mount.get("source") == "cgroup"
-        and os.path.normpath(mount["destination"]) == hierarchies.ROOT
-        and "ro" not in (mount.get("options") or [])
-        for mount in spec.get("mounts") or []
-    )
-    if not (own and writable):
-        return -1
-    uid: int = (spec["process"].get("user") or {}).get("uid") or 0
-    for row in linux.get("uidMappings") or []:
-        if row["containerID"] <= uid < row["containerID"] + row["size"]:
-            return int(row["hostID"]) + uid - int(row["containerID"])
-    return uid
-
-
-def hand_over(path: str, uid: int) -> None:
-    """Let a user rule over a cgroup."""
-    try:
-        names = os.fsdecode(files.read("/sys/kernel/cgroup/delegate")).split()
-    except OSError:
-        names = DELEGATED.split()
-    for name in ("", *names):
-        try:
-            os.chown(f"{path}/{name}".rstrip("/"), uid, -1)
-        except FileNotFoundError:
-            pass  # this kernel's cgroups have no such file
-        except OSError as err:
-            raise Error.os("chown", f"{path}/{name}", err) from err

@@ -12,6 +12,9 @@ import pytest
 
 from harness import alive, processes_in, read, wait_for
 
+# What /sys/fs/cgroup is in the mount namespace of the command.
+UNIFIED = "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
+
 
 @pytest.fixture
 def running(v2, bundle):
@@ -76,6 +79,34 @@ def test_stats_for_programs(v2, running):
         assert list(sample["pressure"]) == ["cpu", "memory", "io"]
     page = v2("stats", "--format", "prometheus").stdout
     assert f'pyrunc_container_cpu_usage_seconds_total{{id="{running}"}} ' in page
+
+
+@pytest.mark.parametrize(
+    ("options", "private", "owner"),
+    [(["rw"], True, 1234), (["ro"], True, 0), ([], True, 1234), (["rw"], False, 0)],
+    ids=["writable", "read-only", "default", "shared"],
+)
+def test_a_payload_that_may_write_to_its_cgroup_owns_it(v2, bundle, options, private, owner):
+    """config-linux.md, "Cgroup ownership"."""
+    bundle.namespace("cgroup", None if private else False)
+    bundle.process["user"] = {"uid": 1234, "gid": 0}
+    mounts = [row for row in bundle.mounts if row["destination"] != "/sys/fs/cgroup"]
+    bundle.config["mounts"] = mounts
+    # The destination is the same one, cleaned.
+    bundle.mount("/sys/fs/./cgroup", "cgroup", *options, kind="cgroup")
+    name = v2.up(bundle.sh("mkdir /sys/fs/cgroup/inner; sleep 100"))
+    folder = v2.record(name)["cgroup_paths"][""].replace("/sys/fs/cgroup", UNIFIED)
+    delegated = {"", *read("/sys/kernel/cgroup/delegate").split()}
+    for file in ("", *os.listdir(folder)):
+        if file == "inner":
+            continue
+        found = os.stat(f"{folder}/{file}")
+        expected = owner if file in delegated else 0
+        assert (found.st_uid, found.st_gid) == (expected, 0), file
+    if owner:
+        wait_for(lambda: os.path.isdir(f"{folder}/inner"), what="the payload's own cgroup")
+    v2("delete", "--force", name)
+    assert not os.path.exists(folder)
 
 
 @pytest.mark.parametrize("interval", ["100ms", "1h"])
