@@ -247,6 +247,10 @@ def lookup(args: "Args", step: int, why: str, text: str) -> str:
         return f'exec: "{args[0]}": stat {name}: {why}'
     if step == lib.STEP_LOOKUP_RELATIVE:
         return f'exec: "{args[0]}": cannot run executable found relative to current directory'
+    if why == strerror(EISDIR):
+        # runc since 1.2 says no more than this.  Engines look for what older ones said, to exit
+        # with 126: Docker before 25, and Podman for an exec.
+        why += ": permission denied"
     return f'exec: "{args[0]}": {why}'
 
 

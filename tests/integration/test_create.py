@@ -142,7 +142,7 @@ def test_what_follows_the_first_json_value_is_ignored(pyrunc, bundle):
     [
         (["absent"], 'exec: "absent": executable file not found in $PATH'),
         (["/absent"], 'exec: "/absent": stat /absent: no such file or directory'),
-        (["/etc"], 'exec: "/etc": is a directory'),
+        (["/etc"], 'exec: "/etc": is a directory: permission denied'),
         (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
         (["./absent"], 'exec: "./absent": stat ./absent: no such file or directory'),
     ],

@@ -441,7 +441,7 @@ def test_without_the_bundle_only_a_process_file_works(pyrunc, bundle, up):
     [
         (["absent"], 'exec: "absent": executable file not found in $PATH'),
         (["/absent"], 'exec: "/absent": stat /absent: no such file or directory'),
-        (["/etc"], 'exec: "/etc": is a directory'),
+        (["/etc"], 'exec: "/etc": is a directory: permission denied'),
         (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
         (["/etc/passwd/x"], 'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
     ],

@@ -186,7 +186,7 @@ def test_root_that_cannot_be_opened():
         (lib.STEP_LOOKUP_NONE, errno.ENOENT, b"foo", "executable file not found in $PATH"),
         (lib.STEP_LOOKUP_STAT, errno.ENOENT, b"/foo", "stat /foo: no such file or directory"),
         (lib.STEP_LOOKUP_PERM, errno.EACCES, b"/foo", "permission denied"),
-        (lib.STEP_LOOKUP_PERM, errno.EISDIR, b"/foo", "is a directory"),
+        (lib.STEP_LOOKUP_PERM, errno.EISDIR, b"/foo", "is a directory: permission denied"),
         (
             lib.STEP_LOOKUP_RELATIVE,
             errno.ENOENT,

@@ -6,7 +6,7 @@ import os
 
 import pytest
 from engine import PAUSE, PREFIX, Engine, directories
-from sandbox import IMAGE, Sandbox, image, need, settings
+from sandbox import IMAGE, REFERENCE, Sandbox, image, need, settings
 
 from harness import APPLETS, cgroup_dirs, wait_for
 
@@ -129,6 +129,7 @@ def docker_daemon(make_sandbox, archive):
     sandbox = make_sandbox("dockerd", "docker", "containerd", "iptables")
     path = "/etc/docker/daemon.json"
     config = {**json.loads(settings()[path]), "cgroup-parent": f"/{PREFIX}-docker"}
+    config["runtimes"]["reference"] = {"path": REFERENCE}
     sandbox.write(path, json.dumps(config))
     sandbox("ln", "-sf", "pyrunc", "/usr/local/bin/runc")  # what BuildKit runs
     # -500, the default, takes CAP_SYS_RESOURCE.

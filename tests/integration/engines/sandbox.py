@@ -25,6 +25,7 @@ from harness import Result, alive, read, wait_for
 README = os.path.join(os.path.dirname(__file__), "..", "..", "..", "README.md")
 IMAGE = "localhost/box:latest"
 BINARY = "/usr/local/bin/pyrunc"
+REFERENCE = "/usr/sbin/runc"  # Debian's
 NS_GET_PARENT = 0xB702
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
