@@ -20,6 +20,8 @@ systemd_ffi.cdef(
     int sd_bus_set_address(sd_bus *bus, const char *address);
     int sd_bus_set_bus_client(sd_bus *bus, int b);
     int sd_bus_start(sd_bus *bus);
+    int sd_bus_get_unique_name(sd_bus *bus, const char **unique);
+    int sd_bus_get_fd(sd_bus *bus);
     void sd_bus_close(sd_bus *bus);
     sd_bus *sd_bus_unref(sd_bus *bus);
 

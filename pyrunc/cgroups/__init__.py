@@ -72,7 +72,7 @@ def release(recorded: "dict[str, Any]", paths: "dict[str, str]") -> None:
     from pyrunc.cgroups import fs
 
     if recorded.get("Systemd"):
-        from pyrunc.cgroups import systemd
+        from pyrunc.cgroups import manager
 
-        systemd.stop(recorded)
+        manager.stop(recorded)
     fs.remove(paths)

@@ -87,6 +87,22 @@ class Bus:
         self.close()
         self._connect()
 
+    def name(self) -> str:
+        """What the message bus calls us; empty if there is none in between."""
+        place = ffi.new("char const **")
+        if self._lib.sd_bus_get_unique_name(self._bus, place) < 0 or place[0] == ffi.NULL:
+            return ""
+        return str(ffi.string(place[0]).decode())
+
+    def peer(self) -> int:
+        """The process at the other end, 0 if it is in no pid namespace of ours."""
+        import socket
+
+        fd = os.dup(self._check(self._lib.sd_bus_get_fd(self._bus)))
+        with socket.socket(fileno=fd) as sock:
+            creds = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int.from_bytes(creds[:4], "little")
+
     # --- the connection ---
 
     def _connect(self) -> None:

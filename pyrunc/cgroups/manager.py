@@ -3,11 +3,12 @@
 May touch: the units that it is told to.  org.freedesktop.systemd1(5).
 """
 
+import os
 import time
 
-from pyrunc import log
+from pyrunc import files, log
 from pyrunc.cgroups.dbus import Bus, Failure, Lost
-from pyrunc.cgroups.units import version
+from pyrunc.cgroups.units import name, version
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroups.properties import Property
 
+RUNNING = "/run/systemd/system"  # there if systemd is the init system
 SYSTEMD = "org.freedesktop.systemd1"
 PATH = "/org/freedesktop/systemd1"
 MANAGER = f"{SYSTEMD}.Manager"
@@ -26,6 +28,34 @@ JOB_REMOVED = (
 EXISTS = f"{SYSTEMD}.UnitExists"
 ABSENT = f"{SYSTEMD}.NoSuchUnit"
 PATIENCE = 30.0  # seconds for a job
+
+
+def connect(user: bool) -> "Manager":
+    """The manager that the driver uses. user: the user's, not the system's."""
+    if not os.path.isdir(RUNNING):
+        raise Error("systemd not running on this host, cannot use systemd cgroups manager")
+    return Manager(user, host_uid() if user else 0)
+
+
+def stop(cgroups: "dict[str, Any]") -> None:
+    """End an existing container's unit. cgroups: config.cgroups of its record."""
+    if not os.path.isdir(RUNNING):
+        return  # nor is there a unit
+    manager = connect(bool(cgroups.get("Rootless")))
+    try:
+        manager.stop(name(cgroups))
+    finally:
+        manager.close()
+
+
+def host_uid() -> int:
+    """Our user as the host counts, outside of all user namespaces but one."""
+    uid = os.geteuid()
+    for row in files.read("/proc/self/uid_map").splitlines():
+        inside, outside, count = map(int, row.split())
+        if inside <= uid < inside + count:
+            return outside + uid - inside
+    return uid
 
 
 class Manager:
@@ -93,6 +123,15 @@ class Manager:
     def version(self) -> int:
         """systemd's version."""
         return version(self._get(PATH, MANAGER, "Version")[1])
+
+    def knows_processes(self) -> bool:
+        """Does it count processes as we do?  In another pid namespace a pid is somebody else's."""
+        ours = self.bus.name()
+        if not ours:
+            return self.bus.peer() == 1
+        where = (DBUS, "/org/freedesktop/DBus", DBUS)
+        seen = self.bus.call(*where, "GetConnectionUnixProcessID", "s", ours)[0]
+        return bool(seen == os.getpid())
 
     def cgroup(self) -> str:
         """The cgroup of which all the manager's units are."""

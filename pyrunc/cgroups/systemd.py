@@ -4,7 +4,7 @@ May touch: the unit, through manager.py; the directories in `paths`, which syste
 
     new        Unit, which has what cgroupfs.py says of a driver
     update     Limits: properties first, then the files, and back again if something fails
-    delete     stop()
+    delete     needs manager.stop() alone
 
 A scope begins with a process, so init waits until it was put there, at the plan's first step.
 Where systemd has no controller (most v1 hierarchies) directories are made as place.py does.
@@ -27,7 +27,7 @@ from pyrunc.cgroups import (
     units,
 )
 from pyrunc.cgroups.dbus import Failure
-from pyrunc.cgroups.manager import EXISTS, Manager
+from pyrunc.cgroups.manager import EXISTS, Manager, connect
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroups.properties import Property
 
-RUNNING = "/run/systemd/system"
 # What systemd writes besides the files of linux.resources.
 WRITTEN = "memory.min memory.high memory.swap.high memory.zswap.max".split()
 
@@ -95,7 +94,7 @@ class Unit:
             return False
         # Root of a user namespace: with a systemd of its own, or inside a user's session.
         try:
-            self.manager = Manager(True, host_uid())
+            self.manager = connect(True)
             if self.manager.owner():
                 return True
         except Error:
@@ -105,8 +104,7 @@ class Unit:
 
     def _manager(self) -> Manager:
         if not self.manager:
-            check_running()
-            self.manager = Manager(self.rootless, host_uid())
+            self.manager = connect(self.rootless)
         return self.manager
 
     def _hang_up(self) -> None:
@@ -117,8 +115,9 @@ class Unit:
     # --- what a driver does ---
 
     def prepare(self) -> None:
-        """Make sure that systemd answers."""
-        self._manager()
+        """Make sure that systemd answers, and means by a pid what we mean."""
+        if not self._manager().knows_processes():
+            raise Error("systemd counts processes in another pid namespace")
 
     def entries(self) -> "tuple[list[int], int]":
         """None: there is no unit without a process."""
@@ -200,17 +199,6 @@ class Unit:
 # --- a container that exists ---
 
 
-def stop(cgroups: "dict[str, Any]") -> None:
-    """End the container's unit. cgroups: config.cgroups of its record."""
-    if not os.path.isdir(RUNNING):
-        return  # nor is there a unit
-    manager = Manager(bool(cgroups.get("Rootless")), host_uid())
-    try:
-        manager.stop(units.name(cgroups))
-    finally:
-        manager.close()
-
-
 class Limits:
     """The properties of a container's unit while they are changed.
 
@@ -220,13 +208,12 @@ class Limits:
     __slots__ = ("before", "manager", "mode", "name", "paths", "rules", "version")
 
     def __init__(self, cgroups: "dict[str, Any]", paths: "dict[str, str]") -> None:
-        check_running()
         self.name = units.name(cgroups)
         self.paths = paths
         self.mode = "v2" if fs.is_v2(paths) else "v1"
         self.rules = recorded.rules(cgroups)
         self.before: "list[Property]" = []
-        self.manager = Manager(bool(cgroups.get("Rootless")), host_uid())
+        self.manager = connect(bool(cgroups.get("Rootless")))
         self.version = self.manager.version()
 
     def close(self) -> None:
@@ -274,22 +261,6 @@ class Limits:
 
 
 # --- the host ---
-
-
-def check_running() -> None:
-    """Refuse where systemd is not the init system."""
-    if not os.path.isdir(RUNNING):
-        raise Error("systemd not running on this host, cannot use systemd cgroups manager")
-
-
-def host_uid() -> int:
-    """Our user as the host counts, outside of all user namespaces but one."""
-    uid = os.geteuid()
-    for row in files.read("/proc/self/uid_map").splitlines():
-        inside, outside, count = map(int, row.split())
-        if inside <= uid < inside + count:
-            return outside + uid - inside
-    return uid
 
 
 def lookup(kind: str, major: int, minor: int) -> str:

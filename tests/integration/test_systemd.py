@@ -608,7 +608,7 @@ def test_a_killed_create_leaves_nothing_that_delete_does_not_find(sd, bundle, po
     [
         "pyrunc.processes:kill:after",
         "pyrunc.cgroups.manager:Manager.stop:before",
-        "pyrunc.cgroups.systemd:stop:after",
+        "pyrunc.cgroups.manager:stop:after",
         "pyrunc.container:remove_directory:before",
     ],
 )
@@ -627,6 +627,28 @@ def test_a_create_that_fails_later_takes_the_unit_along(sd, bundle):
     sd.create(sleeping(bundle), code=1)
     assert sd.names() == []
     nothing_left(sd.prefix)
+
+
+@needs_systemd
+def test_in_another_pid_namespace_no_strangers_process_is_taken(sd, bundle):
+    args = sd.argv("create", "--bundle", sleeping(bundle).save(), sd.id())
+    inside = ["unshare", "--pid", "--fork", "--mount-proc", *args]
+    streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    for address in ("", "unix:path=/nowhere"):
+        env = {**os.environ, **({"DBUS_SYSTEM_BUS_ADDRESS": address} if address else {})}
+        done = subprocess.run(inside, env=env, timeout=60, check=False, **streams)
+        assert done.returncode == 1
+        assert "systemd counts processes in another pid namespace" in done.stderr
+    assert sd.names() == []
+
+
+@needs_systemd
+def test_root_needs_no_message_bus(sd, bundle):
+    env = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"}
+    name = sd.create(sleeping(bundle), env=env)
+    assert show(f"runc-{name}.scope", "ActiveState") == "active"
+    sd("delete", name, env=env)
+    nothing_left(name)
 
 
 # --- beside the reference ---
