@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 
+import jsonschema
 import pytest
+import referencing
 
 from harness import read, wait_for
 
@@ -115,3 +117,41 @@ def test_a_failed_create_leaves_what_was_there(pyrunc, bundle):
         assert result.message, path
         assert pyrunc.names() == [], path
     assert sorted(os.listdir("/sys/fs/cgroup")) == before
+
+
+def satisfies(name, text):
+    """The document, which its schema accepts."""
+    folder = os.path.join(os.path.dirname(__file__), "..", "..", "oci-spec")
+    schemas = {kind: json.loads(read(f"{folder}/{kind}.schema.json")) for kind in ("config", name)}
+    registry = referencing.Registry().with_resource(
+        "config.schema.json", referencing.Resource.from_contents(schemas["config"])
+    )
+    document = json.loads(text)
+    jsonschema.Draft202012Validator(schemas[name], registry=registry).validate(document)
+    return document
+
+
+def test_documents_satisfy_their_schemas(pyrunc, bundle, tmp_path):
+    states = tmp_path / "states"
+    states.mkdir()
+    bundle.config["hooks"] = {
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", f"cat > {states}/{kind}"]}]
+        for kind in ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    }
+    bundle.config["annotations"] = {"a": ""}
+    name = pyrunc.create(bundle.sh("sleep 100"))
+    seen = [satisfies("state", pyrunc("state", name).stdout)["status"]]
+    pyrunc("start", name)
+    for verb, status in (("pause", "paused"), ("resume", "running")):
+        pyrunc(verb, name)
+        assert satisfies("state", pyrunc("state", name).stdout)["status"] == status
+    pyrunc("kill", name, "KILL")
+    pyrunc.stopped(name)
+    seen.append(satisfies("state", pyrunc("state", name).stdout)["status"])
+    pyrunc("delete", name)
+    assert seen == ["created", "stopped"]
+    for path in states.iterdir():
+        assert satisfies("state", path.read_text())["id"] == name
+    assert len(list(states.iterdir())) == 5
+    satisfies("features", pyrunc("features").stdout)
+    satisfies("config", read(f"{bundle.path}/config.json"))
