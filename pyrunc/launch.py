@@ -12,8 +12,8 @@ from pyrunc import (
     container,
     handshake,
     host,
-    mounts,
     namespaces,
+    passed,
     plan_create,
     process,
     procfs,
@@ -221,35 +221,14 @@ class Launch:
     def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> Plan:
         """The plan; descriptors that its 'f' arguments index are appended to fds."""
         linux = self.spec.get("linux") or {}
-        index: "dict[Any, Any]" = {"fifo": 0}
-        fds.append(self._make_fifo())
-        tasks, unified = self.driver.entries()
-        index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
-        fds += tasks
-        if unified >= 0:
-            index["cgroups"] = [len(fds)]
-            fds.append(unified)
-        for space in linux.get("namespaces") or []:
-            if space.get("path"):
-                index["ns", space["type"]] = len(fds)
-                try:
-                    fds.append(os.open(space["path"], os.O_RDONLY | os.O_CLOEXEC))
-                except OSError as err:
-                    raise Error(
-                        f"{START_FAILED}failed to open namespace path: "
-                        f"{Error.os('open', space['path'], err).message}"
-                    ) from err
-        mapped = mounts.idmapped(self.spec)
-        if mapped:
-            from pyrunc import idmaps
-
-            idmaps.open_all(mapped, linux, index, fds)
+        sockets = {}
         if self.terminal or self.opts["pidfd_socket"]:
             from pyrunc import console
 
-            for kind, fd in console.sockets(self.opts, self.console).items():
-                index[kind] = len(fds)
-                fds.append(fd)
+            sockets = console.sockets(self.opts, self.console)
+        index = passed.open_all(
+            self.spec, f"{self.root}/{self.id}", self.driver.entries(), sockets, fds
+        )
         filtered = None
         if linux.get("seccomp"):
             from pyrunc import seccomp
@@ -274,15 +253,6 @@ class Launch:
         for text in plan.warnings:
             _warn(text)
         return plan
-
-    def _make_fifo(self) -> int:
-        path = f"{self.root}/{self.id}/{container.FIFO}"
-        try:
-            os.mkfifo(path, 0o622)
-            os.chmod(path, 0o622)  # whatever the umask
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as err:
-            raise Error.os("mkfifo", path, err) from err
 
     def _hook_halves(self, status: str) -> "tuple[str, str]":
         text = container.hook_state(self.record, status, PID_MARK)

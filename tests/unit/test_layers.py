@@ -24,6 +24,7 @@ RANKS = {
         "freezer update events ending usage".split(), 2.5
     ),  # verbs' stories about a container
     "agent": 2.4,
+    "passed": 2.4,
     "console": 2.4,  # the foreground of run and exec: relays for a process that init became
     "container": 2,
     "handshake": 1.5,  # carries a plan to init, and init's report back to the plan

@@ -1,0 +1,69 @@
+"""What init is given for a new container: the descriptors that its plan indexes.
+
+May touch: makes exec.fifo; opens namespaces, user namespaces for ID-mapped mounts.
+"""
+
+import os
+
+from pyrunc import container, mounts
+from pyrunc.errors import START_FAILED, Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Doc = dict[str, Any]
+
+
+def open_all(
+    spec: "Doc",
+    path: str,
+    entries: "tuple[list[int], int]",
+    sockets: "dict[str, int]",
+    fds: "list[int]",
+) -> "dict[Any, Any]":
+    """Append the descriptors to fds, also those given; what stands where, for the plan.
+
+    path: of the container's directory.  entries: `tasks` of v1 cgroups, and a cgroup2 directory or
+    -1.  sockets: for a console or a pidfd.
+    """
+    linux = spec.get("linux") or {}
+    index: "dict[Any, Any]" = {"fifo": len(fds)}
+    fds.append(_make_fifo(path))
+    tasks, unified = entries
+    index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
+    fds += tasks
+    if unified >= 0:
+        index["cgroups"] = [len(fds)]
+        fds.append(unified)
+    for kind, fd in sockets.items():
+        index[kind] = len(fds)
+        fds.append(fd)
+    for space in linux.get("namespaces") or []:
+        if space.get("path"):
+            index["ns", space["type"]] = len(fds)
+            fds.append(_open_namespace(space["path"]))
+    mapped = mounts.idmapped(spec)
+    if mapped:
+        from pyrunc import idmaps
+
+        idmaps.open_all(mapped, linux, index, fds)
+    return index
+
+
+def _make_fifo(path: str) -> int:
+    path = f"{path}/{container.FIFO}"
+    try:
+        os.mkfifo(path, 0o622)
+        os.chmod(path, 0o622)  # whatever the umask
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as err:
+        raise Error.os("mkfifo", path, err) from err
+
+
+def _open_namespace(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as err:
+        why = Error.os("open", path, err).message
+        raise Error(f"{START_FAILED}failed to open namespace path: {why}") from err
