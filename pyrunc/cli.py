@@ -72,6 +72,8 @@ def _guarded(argv: "list[str]") -> int:
         return status or 0
     except Error as err:
         return _fail(err.message, err.code)
+    except BrokenPipeError:
+        return 141  # as if by SIGPIPE, which Python ignores: nobody reads what we print
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as err:

@@ -1,11 +1,13 @@
 """Small files: read one, replace one atomically; lock a directory, remove a tree (host).
 
-OSError passes: the callers know what the file meant.
+OSError passes: the callers know what the file meant.  Only stdout is worded here.
 """
 
 import errno
 import fcntl
 import os
+
+from pyrunc.errors import Error
 
 
 def read(path: "str | bytes", dir_fd: "int | None" = None) -> bytes:
@@ -46,6 +48,16 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def show(data: bytes) -> None:
+    """Write everything to stdout, or raise the Error; BrokenPipeError passes."""
+    try:
+        write_all(1, data)
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        raise Error.os("write", "/dev/stdout", err) from err
 
 
 def replace(

@@ -44,4 +44,4 @@ def tell(event: "dict[str, Any]") -> None:
     """Print it at once."""
     from pyrunc import files, jsonio
 
-    files.write_all(1, (jsonio.dumps(event) + "\n").encode())
+    files.show((jsonio.dumps(event) + "\n").encode())

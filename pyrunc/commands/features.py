@@ -58,7 +58,9 @@ UNSAFE_ANNOTATIONS = ("bundle", "org.systemd.property.", "org.criu.config")
 
 def run(opts: "dict[str, Any]") -> None:
     """Print the document."""
-    print(_pretty(document()))
+    from pyrunc import files
+
+    files.show(f"{_pretty(document())}\n".encode())
 
 
 def document() -> "dict[str, Any]":

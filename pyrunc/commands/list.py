@@ -43,7 +43,7 @@ def run(opts: "dict[str, Any]") -> None:
         text = (jsonio.dumps(states) if states else "null") + "\n"
     else:
         raise Error("invalid format option")
-    files.write_all(1, os.fsencode(text))
+    files.show(os.fsencode(text))
 
 
 def collect(root: str, root_given: bool) -> "list[dict[str, Any]]":

@@ -45,7 +45,7 @@ def run(opts: "dict[str, Any]") -> None:
         text = table(listing(opts["args"][1:] or ["-ef"]), pids)
     else:
         raise Error("invalid format option")
-    files.write_all(1, os.fsencode(text))
+    files.show(os.fsencode(text))
 
 
 def listing(args: "list[str]") -> str:

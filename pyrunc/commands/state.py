@@ -15,4 +15,4 @@ def run(opts: "dict[str, Any]") -> None:
 
     root = opts["root"]
     state = container.state(root, container.load(root, opts["args"][0]))
-    files.write_all(1, jsonio.dumps(state, "  ").encode())
+    files.show(jsonio.dumps(state, "  ").encode())

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 
@@ -140,3 +141,35 @@ def test_foreign_entries_do_not_disturb(pyrunc, bundle):
     result = pyrunc("list", "-q")
     assert result.stdout.split() == [name]
     os.unlink(f"{pyrunc.root}/file")
+
+
+# --- stdout that takes nothing ---
+
+
+@pytest.mark.parametrize("verb", ["state", "ps", "list", "features", "events"])
+def test_a_full_device_is_told(pyrunc, bundle, verb):
+    name = pyrunc.create(bundle)
+    args = {"list": (), "features": (), "events": ("--stats", name)}.get(verb, (name,))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            pyrunc.argv(verb, *args), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.endswith('msg="write /dev/stdout: no space left on device"\n')
+
+
+@pytest.mark.parametrize("verb", ["state", "ps", "list", "features", "events", "--help"])
+def test_nobody_reads(pyrunc, bundle, verb):
+    name = pyrunc.create(bundle)
+    args = {"list": (), "features": (), "--help": (), "events": ("--stats", name)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        pyrunc.argv(verb, *args.get(verb, (name,))),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode in (141, -signal.SIGPIPE)
