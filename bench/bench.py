@@ -4,7 +4,7 @@
 
 A round is a container's whole life, once per runtime, and the order of runtimes rotates, so that
 what disturbs the machine disturbs all of them.  Time and memory are measured by measure.c.  The
-table has medians, and the 95th percentile of the time.
+table has medians, and the 95th percentile of the time.  engines.py does the same through engines.
 """
 
 import argparse
@@ -177,10 +177,31 @@ def heading(names):
     for unit in ("cpu ms", "peak MiB"):
         first += f" {unit:>{8 * len(names) - 1}}"
         second += " " + " ".join(f"{name:>7}" for name in names)
-    if "pyrunc" in names:
+    if "pyrunc" in names and others:
         first += f" {'wall ratio':>{9 * len(others) - 1}}"
         second += "".join(f" {name:>8}" for name in others)
     return [first, second]
+
+
+def engine_table(samples, reasons, names):
+    """The rows of engines.compare(), and below why a runtime has no numbers."""
+    others = [name for name in names if name != "pyrunc"]
+    lines = []
+    for row, found in samples.items():
+        cells = []
+        for name in names:
+            wall = found[name]
+            shown = [statistics.median(wall), percentile(wall, 0.95)] if wall else []
+            cells += [f"{value:7.1f}" for value in shown] or [f"{'-':>7}"] * 2
+        cells += [" " * 7] * 2 * len(names)
+        for name in others if "pyrunc" in names else ():
+            both = found["pyrunc"] and found[name]
+            ratio = (
+                statistics.median(found["pyrunc"]) / statistics.median(found[name]) if both else 0
+            )
+            cells.append(f"{ratio:8.2f}" if both else f"{'-':>8}")
+        lines.append(f"{row:15} " + " ".join(cells))
+    return lines + [f"- {row} with {name}: {why}" for (row, name), why in reasons.items()]
 
 
 def version(path):
@@ -194,6 +215,7 @@ def main():
     parser.add_argument("--pyrunc", default="pyrunc", help="the command to measure")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--only", default="pyrunc,runc,crun", help="names, with commas")
+    parser.add_argument("--no-engines", action="store_true", help="only the runtimes themselves")
     parser.add_argument("--json", help="also write every sample to this file")
     args = parser.parse_args()
     if os.geteuid() != 0:
@@ -223,6 +245,11 @@ def main():
             lines += table(kind, bench.results, list(runtimes))
             samples[kind] = bench.results
     print("\n".join(lines))
+    if not args.no_engines:
+        import engines
+
+        samples["engines"], reasons = engines.compare(runtimes, args.rounds, WARM_UP)
+        print("\n".join(engine_table(samples["engines"], reasons, list(runtimes))))
     if args.json:
         with open(args.json, "w") as file:
             json.dump(samples, file)

@@ -12,7 +12,7 @@ for set in "$@"; do
 	demo) wanted="$wanted busybox-static" ;;
 	test) wanted="$wanted busybox-static shellcheck procps util-linux iproute2 iptables tini mmdebstrap \
 		containerd podman conmon docker.io netavark containernetworking-plugins runc" ;;
-	bench) wanted="$wanted busybox-static runc crun" ;;
+	bench) wanted="$wanted busybox-static runc crun util-linux iproute2 tini containerd podman conmon" ;;
 	*)
 		echo "packages.sh: no set named $set" >&2
 		exit 2
