@@ -5,6 +5,7 @@ Where we differ on purpose, the test says why.
 
 import json
 import os
+import random
 import re
 import shutil
 
@@ -305,6 +306,41 @@ def test_updates_that_build_on_each_other(pair, limited):
         results = pair("update", limited, *FLAGS.get(flags, "").split(), code=None)
         assert results[0].code == results[1].code, (flags, before)
         assert pair.differences(limited) == {}, flags
+
+
+# Values that fit and values that do not, in any order and combination.
+VALUES = {
+    "memory": "16M 32M 64M 80M 128M 4k 0 -1",
+    "memory-swap": "32M 64M 128M 256M 0 -1",
+    "memory-reservation": "8M 100M 0 -1",
+    "cpu-share": "1 2 100 1024 300000 0",
+    "cpu-quota": "999 1000 50000 100000 200000000 0 -1",
+    "cpu-period": "999 1000 50000 100000 1000000 0",
+    # Both containers share the host's budget, so it must be enough for two of any.
+    "cpu-rt-period": "1000 500000 1000000 0",
+    "cpu-rt-runtime": "100 200 300 0",
+    "cpuset-cpus": "0 1 0-1",
+    "pids-limit": "10 50 -1",
+    "blkio-weight": "10 500 1000 0",
+}
+BEGINNINGS = [{}, LIMITED, {"memory": {"limit": 32 * MEGABYTE, "swap": 32 * MEGABYTE}}]
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("PYRUNC_SEEDS", "12"))))
+def test_updates_at_random(pair, bundle, seed):
+    """Until both refuse one; runc then stops half-way, and we put everything back."""
+    chance = random.Random(seed)
+    bundle.linux["resources"] = BEGINNINGS[seed % len(BEGINNINGS)]
+    names = pair.create(bundle)
+    trail = []
+    for _ in range(8):
+        chosen = chance.sample(sorted(VALUES), chance.randint(1, 4))
+        trail.append([f"--{name}={chance.choice(VALUES[name].split())}" for name in chosen])
+        results = pair("update", names, *trail[-1], code=None)
+        assert results[1].code == results[0].code, trail
+        if results[0].code:
+            break
+        assert pair.differences(names) == {}, trail
 
 
 DOCUMENTS = {
