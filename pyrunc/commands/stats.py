@@ -60,11 +60,9 @@ def run(opts: "dict[str, Any]") -> "int | None":
 
             found = [usage.sample(root, record) for record in usage.find(root, ids)]
             page = exposition.text([sample for sample in found if sample])
-            files.write_all(1, page.encode("utf-8", "replace"))
+            files.show(page.encode("utf-8", "replace"))
         else:
             watch(opts)
-    except BrokenPipeError:
-        return 141  # as if by SIGPIPE, which Python ignores
     except KeyboardInterrupt:
         return 130  # the usual way to end it
     return None
@@ -116,7 +114,7 @@ def show_json(samples: "list[Sample]") -> None:
 
     for sample in samples:
         document = {key: value for key, value in sample.items() if key != "clock"}
-        files.write_all(1, (jsonio.dumps(document) + "\n").encode())
+        files.show((jsonio.dumps(document) + "\n").encode())
 
 
 class Screen:
@@ -142,7 +140,7 @@ class Screen:
             clear = "" if self._used else "\x1b[2J"
             text = f"{clear}\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
         self._used = True
-        files.write_all(1, text.encode())
+        files.show(text.encode())
 
 
 def fit(samples: "list[Sample]", width: int) -> "list[str]":

@@ -29,7 +29,7 @@ COMMAND = Command(
 OVER = 124  # as timeout(1)
 
 
-def run(opts: "dict[str, Any]") -> "int | None":
+def run(opts: "dict[str, Any]") -> None:
     """Wait for the containers opts["args"]."""
     from pyrunc import ending, files
     from pyrunc.errors import Error
@@ -39,13 +39,9 @@ def run(opts: "dict[str, Any]") -> "int | None":
         raise Error("timeout must not be negative")
 
     def tell(status: "int | None") -> None:
-        files.write_all(1, ("unknown\n" if status is None else f"{status}\n").encode())
+        files.show(("unknown\n" if status is None else f"{status}\n").encode())
 
-    try:
-        left = ending.wait(opts["root"], opts["args"], timeout, tell)
-    except BrokenPipeError:
-        return 141  # as if by SIGPIPE, which Python ignores
+    left = ending.wait(opts["root"], opts["args"], timeout, tell)
     if left:
         noun = "container" if len(left) == 1 else "containers"
         raise Error(f"timeout after {timeout:g} s: {noun} {', '.join(left)} not stopped", OVER)
-    return None

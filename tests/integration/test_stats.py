@@ -203,6 +203,17 @@ def test_reader_that_went_away(pyrunc, bundle):
             assert child.wait(10) in (0, 141)
 
 
+@pytest.mark.parametrize("form", ["table", "json", "prometheus"])
+def test_full_disk(pyrunc, bundle, form):
+    pyrunc.up(bundle.sh("sleep 100"))
+    args = ("stats", "--no-stream", "--interval", "10ms", "--format", form)
+    with open("/dev/full", "wb") as full:
+        child = pyrunc.popen(*args, stdout=full, stderr=subprocess.PIPE)
+        text = child.communicate(timeout=20)[1]
+    assert child.returncode == 1
+    assert b"write /dev/stdout: no space left on device" in text
+
+
 def test_refusals(pyrunc, bundle):
     assert pyrunc("stats", "nobody", code=1).message == "container does not exist"
     assert pyrunc("stats", "--format", "xml", code=1).message == "invalid format option"
