@@ -21,7 +21,7 @@ CREATE = [
     "pyrunc.container:claim:after",
     "pyrunc.container:write_intent:before",
     "pyrunc.container:write_intent:after",
-    "pyrunc.launch:Launch._make_fifo:after",
+    "pyrunc.passed:_make_fifo:after",
     "pyrunc.launch:Launch._plan:after",
     "pyrunc.handshake:spawn:after",
     "pyrunc.cgroups.place:create:before",
