@@ -74,9 +74,11 @@ def _v2(wanted: "dict[str, Any]", version: int) -> "tuple[list[Property], list[s
     weight = cpu_weight(cpu.get("shares") or 0)
     if cpu.get("idle"):
         if weight:
-            warnings.append("unable to apply both cpu.shares and cpu.idle; cpu.shares is ignored")
+            warnings.append("unable to apply both cpu.shares and cpu.idle to a systemd unit")
         weight = 0
         found += _idle(version, warnings)
+    elif cpu.get("idle") == 0 and not weight and version >= IDLE:
+        found.append(("CPUWeight", "t", INFINITY))  # the default again
     if weight:
         found.append(("CPUWeight", "t", weight))
     found += _quota(cpu.get("quota") or 0, cpu.get("period") or 0, version)

@@ -353,6 +353,24 @@ def test_update_sets_both_or_neither(sd, bundle):
 
 
 @needs_systemd
+def test_idle_and_back(sd, bundle):
+    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        pytest.skip("on v2 only")
+    need("cpu", "pids")
+    bundle.linux["resources"]["cpu"] = {"idle": 1}
+    name = sd.up(sleeping(bundle))
+    unit = f"runc-{name}.scope"
+    assert show(unit, "CPUWeight") == "idle"
+    assert file(sd, name, "cpu.idle") == "1"
+    sd("update", "--pids-limit", "50", name)
+    assert file(sd, name, "cpu.idle") == "1"
+    sd("update", "--cpu-idle", "0", name)
+    assert show(unit, "CPUWeight") == "[not set]"
+    systemctl("set-property", "--runtime", unit, "TasksMax=60")
+    assert (file(sd, name, "cpu.idle"), file(sd, name, "cpu.weight")) == ("0", "100")
+
+
+@needs_systemd
 def test_a_failed_update_puts_back_what_was_never_limited(sd, bundle):
     need("memory", "pids", "cpu", "cpuset")
     name = sd.up(sleeping(bundle))
@@ -651,6 +669,22 @@ def test_root_needs_no_message_bus(sd, bundle):
     nothing_left(name)
 
 
+@needs_systemd
+def test_many_at_once(sd, make_bundle):
+    names = [sd.id() for _ in range(12)]
+    path = sleeping(make_bundle()).save()
+
+    def each(*args):
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        done = [subprocess.Popen(sd.argv(*args, name), **quiet) for name in names]
+        assert [process.wait(60) for process in done] == [0] * len(names)
+
+    each("create", "--bundle", path)
+    assert len({sd.pid(name) for name in names}) == len(names)
+    each("delete", "--force")
+    nothing_left(sd.prefix)
+
+
 # --- beside the reference ---
 
 SHOWN = (
@@ -689,7 +723,7 @@ CASES = {
         "devices": [
             {"allow": False, "access": "rwm"},
             {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"},
-            {"allow": True, "type": "b", "major": 7, "access": "r"},
+            {"allow": True, "type": "c", "major": 10, "access": "r"},
         ]
     },
     "everything": {"devices": [{"allow": True, "access": "rwm"}]},
@@ -769,6 +803,19 @@ def test_unit_and_files_are_those_of_runc(sd, bundle, case):
     for ours, theirs in zip(got, wanted, strict=True):
         for key in set(ours) - DIFFERENT.get(case, set()):
             assert ours[key] == theirs[key], key
+
+
+@needs_systemd
+def test_what_runc_made_can_be_deleted(sd, bundle):
+    runc = shutil.which("runc")
+    if runc is None:
+        pytest.skip("runc is missing")
+    name = sd.id()
+    command = [runc, "--root", sd.root, "--systemd-cgroup", "create", "--bundle"]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    subprocess.run([*command, sleeping(bundle).save(), name], check=True, **quiet)
+    sd("delete", "--force", name)
+    nothing_left(name)
 
 
 # --- where systemd is not the init system ---

@@ -38,7 +38,8 @@ def v1(version=NEW, **resources):
         ({"cpu": {"shares": 1024}}, {"CPUWeight": 100}),
         ({"cpu": {"shares": 0}}, {}),
         ({"cpu": {"idle": 1}}, {"CPUWeight": 0}),
-        ({"cpu": {"idle": 0}}, {}),
+        ({"cpu": {"idle": 0}}, {"CPUWeight": MAX}),
+        ({"cpu": {"idle": 0, "shares": 2}}, {"CPUWeight": 1}),
         ({"cpu": {"quota": 50000}}, {"CPUQuotaPerSecUSec": 500000}),
         (
             {"cpu": {"quota": 50000, "period": 50000}},
