@@ -203,6 +203,33 @@ def test_a_failed_update_changes_nothing(v2, limited):
     assert v2.record(name) == record
 
 
+def test_a_failed_update_takes_everything_back(v2, limited):
+    """Rates of single devices, and files that only `unified` names."""
+    name, value = limited
+    block = sorted(os.listdir("/sys/block"))[0]
+    major, _, minor = read(f"/sys/block/{block}/dev").strip().partition(":")
+    entry = {"major": int(major), "minor": int(minor)}
+
+    def update(rate, **more):
+        throttle = {"throttleReadBpsDevice": [{**entry, "rate": rate}]}
+        document = {"blockIO": {"weight": 500, **throttle}, **more}
+        return v2("update", "-r", "-", name, stdin=json.dumps(document), code=bool(more))
+
+    files = "io.max io.weight memory.high memory.max cpu.weight".split()
+    before = [value(file) for file in files]
+    wrong = {"memory.high": "20971520", "cpu.weight": "many"}
+    assert 'unified resource "cpu.weight"' in update(5000, unified=wrong).message
+    assert [value(file) for file in files] == before
+    update(4000)
+    changed = [value(file) for file in files]
+    assert changed[:2] == [
+        f"{major}:{minor} rbps=4000 wbps=max riops=max wiops=max",
+        "default 4950",
+    ]
+    update(6000, unified=wrong)
+    assert [value(file) for file in files] == changed
+
+
 def test_usage_with_limits(v2, limited):
     name, _ = limited
     data = json.loads(v2("events", "--stats", name).stdout)["data"]
