@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define CODE                                                                                       \
 	"import sys; sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; "           \
@@ -273,16 +274,24 @@ static int run_native(char **argv)
 	return DECLINE;
 }
 
-/* A descriptor opened later must not become somebody's stdout. */
+/*
+ * A descriptor opened later must not become somebody's stdout.  A directory is nothing to read
+ * from, no container's business, and Python refuses to start with one.
+ */
 static void fill_stdio(void)
 {
+	struct stat st;
 	int fd;
 
 	do
 		fd = open("/dev/null", O_RDWR);
 	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		(void)close(fd);
+	if (fd < 0)
+		return;
+	for (int i = 0; i <= STDERR_FILENO; i++)
+		if (fstat(i, &st) == 0 && S_ISDIR(st.st_mode))
+			(void)dup2(fd, i);
+	(void)close(fd);
 }
 
 int main(int argc, char **argv, char **envp)

@@ -144,6 +144,7 @@ class Foreground:
                 if number == CHLD:
                     status = _reap(init)
                     if status is not None:
+                        self._notify()  # what came before the end may have come after the look
                         return status
                     continue
                 self._forward(init, number)
@@ -192,7 +193,8 @@ class Foreground:
 
     def _notify(self) -> None:
         """The container says something about its readiness; for the manager we are the service."""
-        assert self.notify is not None
+        if self.notify is None:
+            return
         barrier = self.notify.move(os.getpid())
         if barrier is not None:
             os.close(barrier)  # only who is about to end has to wait for that

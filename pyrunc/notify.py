@@ -87,7 +87,8 @@ class Relay:
         poll.register(pidfd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poll.poll()}
-            barrier = self.move(pid) if self.fileno() in ready else None
+            # Also if only the end was seen: what came before it may have come after the look.
+            barrier = self.move(pid)
             if barrier is not None:
                 _wait_for_end(barrier)
             if barrier is not None or pidfd in ready:

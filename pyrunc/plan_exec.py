@@ -84,7 +84,7 @@ def inherited(given: "Doc", config: "Doc", caps: "list[str] | tuple[str, ...]" =
     whole = dict(given)
     if whole.get("capabilities") is None and config.get("capabilities") is not None:
         stored = config["capabilities"]
-        whole["capabilities"] = {kind.lower(): names for kind, names in stored.items()}
+        whole["capabilities"] = {kind.lower(): names or [] for kind, names in stored.items()}
     if caps and whole.get("capabilities") is not None:
         whole["capabilities"] = _with_caps(whole["capabilities"], caps)
     if not whole.get("rlimits"):

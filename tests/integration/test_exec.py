@@ -64,6 +64,15 @@ def test_stdin_reaches_the_program_and_so_does_its_end(pyrunc, up):
     assert pyrunc("exec", up, "wc", "-c", stdin="x" * 300000).stdout.strip() == "300000"
 
 
+def test_a_directory_as_stdin_is_nothing_to_read(pyrunc, up, tmp_path):
+    """Python refuses to start with one, in words of its own."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    process = pyrunc.popen("exec", up, "wc", "-c", stdin=fd, stdout=subprocess.PIPE)
+    os.close(fd)
+    assert process.communicate(timeout=20)[0].strip() == b"0"
+    assert process.returncode == 0
+
+
 def test_huge_output_arrives_whole(pyrunc, up):
     assert pyrunc("exec", up, "seq", "1", "200000").stdout.split()[-1] == "200000"
 

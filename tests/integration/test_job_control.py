@@ -71,7 +71,7 @@ def is_stopped(pid):
 
 
 def test_a_job_in_the_background_is_stopped_and_gets_its_input_after_fg(shell, line):
-    shell.command(line("echo up; read x; stty size; echo [$x]; exit 7") + " &")
+    shell.command(line("echo $((6*7))up; read x; stty size; echo [$x]; exit 7") + " &")
     shell.expect(b"Stopped")
     wait_for(lambda: shell.attributes() == shell.before, what="the shell's mode")
     shell.size(33, 111)
@@ -100,8 +100,8 @@ def test_bg_stops_it_again(shell, line):
 
 @pytest.mark.parametrize("number", ["TSTP", "TTIN", "TTOU", "STOP"])
 def test_a_stop_from_outside_gives_the_terminal_back_until_fg(shell, line, number):
-    shell.command(line("echo $((6*7)); read x; stty size; echo [$x]"))
-    shell.expect(b"42")
+    shell.command(line("echo $((6*7))up; read x; stty size; echo [$x]"))
+    shell.expect(b"42up")
     wait_for(shell.is_raw, what="raw mode")
     foreground = os.tcgetpgrp(shell.master)
     os.kill(foreground, getattr(signal, f"SIG{number}"))
@@ -121,8 +121,8 @@ def test_a_stop_from_outside_gives_the_terminal_back_until_fg(shell, line, numbe
 
 
 def test_a_stopped_job_can_be_ended(shell, line):
-    shell.command(line(f"trap 'exit 9' TERM; echo $((6*7)); {WAIT}"))
-    shell.expect(b"42")
+    shell.command(line(f"trap 'exit 9' TERM; echo $((6*7))up; {WAIT}"))
+    shell.expect(b"42up")
     pid = os.tcgetpgrp(shell.master)
     os.kill(pid, signal.SIGTSTP)
     shell.expect(PROMPT)
