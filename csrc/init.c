@@ -48,10 +48,12 @@ static const struct op_row {
 	const char *signature;
 	int (*run)(const struct args *, struct failure *);
 } rows[OP_LAST] = {
-	[OP_JOIN] = { "fu", op_join },
+	[OP_JOIN] = { "fuu", op_join },
 	[OP_UNSHARE] = { "u", op_unshare },
 	[OP_CLONE] = { "uf*", op_clone },
 	[OP_ENTER] = { "f*", op_enter },
+	[OP_DUMPABLE] = { "u", op_dumpable },
+	[OP_OWNER] = { "u", op_owner },
 	[OP_SYNC] = { "u", op_sync },
 	[OP_KEYRING] = { "su", op_keyring },
 	[OP_LOOPBACK] = { "", op_loopback },
@@ -66,6 +68,7 @@ static const struct op_row {
 	[OP_REMOUNT] = { "su", op_remount },
 	[OP_SYMLINK] = { "ssu", op_symlink },
 	[OP_DEVICE] = { "suuuuu", op_device },
+	[OP_SOURCE] = { "s", op_source },
 	[OP_MKDIR] = { "su", op_mkdir },
 	[OP_PIVOT] = { "", op_pivot },
 	[OP_HIDE] = { "s", op_hide },

@@ -34,8 +34,9 @@ struct args {
 
 /* What ops leave for later ops.  Descriptors are -1 while they are not open. */
 struct init_state {
-	int base; /* first descriptor that is ours: the socket */
-	int fds;  /* number of descriptors passed after the plan */
+	int base;   /* first descriptor that is ours: the socket */
+	int fds;    /* number of descriptors passed after the plan */
+	u32 clones; /* how many OP_CLONE led to this process */
 	int sock;
 	int procfs;       /* a procfs of our pid namespace that the container cannot touch */
 	int root;         /* O_PATH, the rootfs; after the pivot, "/" */
@@ -93,10 +94,12 @@ static inline void cleanup_fd_(const int *fd)
 /* init_sync.c: report that op number `op` failed, to pyrunc or, once that is gone, on stderr. */
 void report_failure(u32 op, const struct failure *f);
 __attribute__((noreturn)) void leave(int status);
-/* init_sync.c: tell pyrunc the pid of the container's process. */
+/* init_sync.c: tell pyrunc the pid of the next stage. */
 int send_pid(u64 pid);
-/* init_sync.c: let pyrunc take a seccomp listener, then close it. */
-int send_listener(int fd, struct failure *f);
+/* init_sync.c: let pyrunc take a descriptor (MSG_LISTENER, MSG_SOURCE), then close it. */
+int send_descriptor(u32 type, int fd, struct failure *f);
+/* init_sync.c: a descriptor (O_PATH) of a bind source that we may not reach, from pyrunc; or -1. */
+int ask_for_source(const char *path);
 /* init_sync.c: report a warning that changes nothing (STEP_*, value). */
 void warn(u32 step, s32 err, u64 value);
 
@@ -114,6 +117,7 @@ int op_join(const struct args *a, struct failure *f);
 int op_unshare(const struct args *a, struct failure *f);
 int op_clone(const struct args *a, struct failure *f);
 int op_enter(const struct args *a, struct failure *f);
+int op_dumpable(const struct args *a, struct failure *f);
 int op_keyring(const struct args *a, struct failure *f);
 int op_loopback(const struct args *a, struct failure *f);
 int op_hostname(const struct args *a, struct failure *f);
@@ -132,6 +136,7 @@ int op_move(const struct args *a, struct failure *f);
 int op_chroot(const struct args *a, struct failure *f);
 int op_symlink(const struct args *a, struct failure *f);
 int op_device(const struct args *a, struct failure *f);
+int op_source(const struct args *a, struct failure *f);
 int op_mkdir(const struct args *a, struct failure *f);
 int op_nullio(const struct args *a, struct failure *f);
 int op_readonly(const struct args *a, struct failure *f);
@@ -157,6 +162,7 @@ int op_nnp(const struct args *a, struct failure *f);
 int op_seccomp(const struct args *a, struct failure *f);
 int op_chdir(const struct args *a, struct failure *f);
 int op_bounding(const struct args *a, struct failure *f);
+int op_owner(const struct args *a, struct failure *f);
 int op_user(const struct args *a, struct failure *f);
 int op_caps(const struct args *a, struct failure *f);
 int op_home(const struct args *a, struct failure *f);

@@ -516,6 +516,7 @@ int op_mount(const struct args *a, struct failure *f)
 int op_bind(const struct args *a, struct failure *f)
 {
 	const char *source = a->v[0].s, *path = a->v[1].s;
+	cleanup_fd int given = -1;
 	struct mount_attr attr = { .attr_set = a->v[4].u, .attr_clr = a->v[5].u };
 	cleanup_fd int target = -1;
 	cleanup_fd int mnt = -1;
@@ -523,6 +524,14 @@ int op_bind(const struct args *a, struct failure *f)
 	long err;
 
 	err = sys5(__NR_statx, AT_FDCWD, source, 0, STATX_TYPE, &st);
+	/* The root of a user namespace may not reach what the host's root lets it have. */
+	if (err == -EACCES) {
+		given = ask_for_source(source);
+		if (given >= 0) {
+			source = "";
+			err = fd_stat(given, &st);
+		}
+	}
 	if (err < 0)
 		return fail(f, err, STEP_SOURCE);
 	target = path_create(path, is_type(&st, S_IFDIR) ? S_IFDIR | 0755 : S_IFREG | 0644);
@@ -535,7 +544,7 @@ int op_bind(const struct args *a, struct failure *f)
 		if (mnt < 0)
 			return -1;
 	} else {
-		mnt = mount_bind(AT_FDCWD, source, target, path, a->v[2].u & MS_REC);
+		mnt = mount_bind(given >= 0 ? given : AT_FDCWD, source, target, path, a->v[2].u & MS_REC);
 		if (mnt < 0)
 			return fail_value(f, mnt, mnt == -ESTALE ? STEP_MOVED : STEP_MOUNT,
 					  (u64)target);
@@ -546,6 +555,13 @@ int op_bind(const struct args *a, struct failure *f)
 	if (err < 0)
 		return fail(f, err, STEP_RECURSIVE);
 	return propagate(mnt, a, 6, f);
+}
+
+int op_source(const struct args *a, struct failure *f)
+{
+	int fd = (int)sys4(__NR_openat, AT_FDCWD, a->v[0].s, O_PATH | O_CLOEXEC, 0);
+
+	return fd < 0 ? fail(f, fd, STEP_SOURCE) : send_descriptor(MSG_SOURCE, fd, f);
 }
 
 int op_remount(const struct args *a, struct failure *f)

@@ -16,7 +16,9 @@
 #define KEYCTL_JOIN_SESSION_KEYRING 1
 #define KEYCTL_SETPERM 5
 #define KEYCTL_DESCRIBE 6
+#define F_GETFD 1
 #define SIGKILL 9
+#define EPERM 1
 #define ENOSYS 38
 
 /* The procfs at /proc.  Before a join and before the pivot it is the host's. */
@@ -50,7 +52,12 @@ int op_join(const struct args *a, struct failure *f)
 	/* The last moment: the path may lead into the container afterwards. */
 	if (self.procfs < 0)
 		self.procfs = open_hosts_procfs();
+	/* A descriptor that is closed by now was joined at the first try. */
+	if (a->v[2].u == JOIN_AGAIN && sys2(__NR_fcntl, arg_fd(a, 0), F_GETFD) < 0)
+		return 0;
 	ret = sys2(__NR_setns, arg_fd(a, 0), a->v[1].u);
+	if (ret == -EPERM && a->v[2].u == JOIN_TRY)
+		return 0;
 	if (ret < 0)
 		return fail(f, ret, STEP_SETNS);
 	(void)close_fd(arg_fd(a, 0));
@@ -116,6 +123,7 @@ int op_clone(const struct args *a, struct failure *f)
 	if (pid) {
 		leave(send_pid((u64)pid) < 0);
 	}
+	self.clones++;
 	/* A child does not inherit this; if pyrunc is dead already, the next OP_SYNC finds out. */
 	(void)sys2(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	pid = sys0(__NR_setsid);
@@ -144,6 +152,13 @@ int op_enter(const struct args *a, struct failure *f)
 		(void)close_fd(arg_fd(a, i));
 	}
 	return 0;
+}
+
+int op_dumpable(const struct args *a, struct failure *f)
+{
+	long ret = sys5(__NR_prctl, PR_SET_DUMPABLE, a->v[0].u, 0, 0, 0);
+
+	return ret < 0 ? fail(f, ret, STEP_DUMPABLE) : 0;
 }
 
 /* The permissions in the "type;uid;gid;perm;name" that describes a key; 0 if there are none. */

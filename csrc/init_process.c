@@ -13,6 +13,7 @@
 #define SECCOMP_SET_MODE_FILTER 1
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER 8
 #define SECCOMP_MODE_FILTER 2
+#define SIGKILL 9
 #define X_OK 1
 #define AT_EACCESS 0x200
 #ifndef __NR_faccessat2
@@ -85,7 +86,8 @@ int op_seccomp(const struct args *a, struct failure *f)
 		ret = sys3(__NR_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 	if (ret < 0)
 		return fail(f, ret, STEP_SECCOMP);
-	return flags & SECCOMP_FILTER_FLAG_NEW_LISTENER ? send_listener((int)ret, f) : 0;
+	return flags & SECCOMP_FILTER_FLAG_NEW_LISTENER ? send_descriptor(MSG_LISTENER, (int)ret, f)
+							: 0;
 }
 
 /*
@@ -153,7 +155,8 @@ static int own_stdio(u32 uid, struct failure *f)
 		    st.stx_rdev_minor == 3)
 			continue;
 		ret = sys3(__NR_fchown, fd, uid, NO_ID);
-		if (ret < 0 && ret != -EPERM && ret != -EROFS)
+		/* EINVAL: an id without a mapping, of which the switch to it will speak */
+		if (ret < 0 && ret != -EPERM && ret != -EROFS && ret != -EINVAL)
 			return fail_value(f, ret, STEP_STDIO_OWNER, (u64)fd);
 	}
 	return 0;
@@ -172,6 +175,34 @@ static int setgroups_denied(void)
 	return fd >= 0 && sys3(__NR_read, fd, text, sizeof(text)) == 4 && !memcmp(text, "deny", 4);
 }
 
+static int set_groups(u32 count, const u32 *groups, struct failure *f)
+{
+	long ret = sys2(__NR_setgroups, count, groups);
+
+	return ret < 0 && !(ret == -EPERM && setgroups_denied()) ? fail(f, ret, STEP_SETGROUPS) : 0;
+}
+
+/*
+ * Root of the user namespace we are in, so that what is made from here on belongs to it: without
+ * this the namespaces' files would have the owner "nobody".
+ */
+int op_owner(const struct args *a, struct failure *f)
+{
+	long ret;
+
+	if (a->v[0].u && set_groups(0, NULL, f) < 0)
+		return -1;
+	ret = sys3(__NR_setresgid, 0, 0, 0);
+	if (ret < 0)
+		return fail_value(f, ret, STEP_SETGID, 0);
+	ret = sys3(__NR_setresuid, 0, 0, 0);
+	if (ret < 0)
+		return fail_value(f, ret, STEP_SETUID, 0);
+	/* A change of user takes this back. */
+	(void)sys2(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	return 0;
+}
+
 int op_user(const struct args *a, struct failure *f)
 {
 	static u32 groups[65536];
@@ -186,9 +217,8 @@ int op_user(const struct args *a, struct failure *f)
 			return fail(f, EINVAL, STEP_SETGROUPS);
 		for (u32 i = 0; i < count; i++)
 			groups[i] = (u32)a->v[3 + i].u;
-		ret = sys2(__NR_setgroups, count, groups);
-		if (ret < 0 && !(ret == -EPERM && setgroups_denied()))
-			return fail(f, ret, STEP_SETGROUPS);
+		if (set_groups(count, groups, f) < 0)
+			return -1;
 	}
 	/* To setresuid() the highest id means "as it is", which would be root. */
 	ret = gid == NO_ID ? -EINVAL : sys3(__NR_setresgid, gid, gid, gid);

@@ -218,15 +218,27 @@ int op_mkdir(const struct args *a, struct failure *f)
 
 /* --- devices --- */
 
+/* Is it what an earlier bind_device() has left in the image: an empty file that nobody may open? */
+static int is_placeholder(int parent, const char *name)
+{
+	struct statx st;
+
+	return !sys5(__NR_statx, parent, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) &&
+	       st.stx_mode == S_IFREG && !st.stx_size;
+}
+
 /* A user namespace may not make devices: put the host's node on an empty file. */
 static int bind_device(int parent, const char *name, const char *path, struct failure *f)
 {
 	cleanup_fd int file = -1;
 	cleanup_fd int mnt = -1;
+	long err = sys4(__NR_mknodat, parent, name, S_IFREG, 0);
 
-	file = (int)sys4(__NR_openat, parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
-	if (file == -EEXIST)
+	if (err == -EEXIST && !is_placeholder(parent, name))
 		return 0;
+	if (err < 0 && err != -EEXIST)
+		return fail(f, err, STEP_DEVICE_BIND);
+	file = (int)sys3(__NR_openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (file < 0)
 		return fail(f, file, STEP_DEVICE_BIND);
 	mnt = mount_bind(AT_FDCWD, path, file, path, 0);
@@ -271,10 +283,10 @@ int op_device(const struct args *a, struct failure *f)
 	if (parent < 0)
 		return fail(f, parent, STEP_MKDIR);
 	err = sys4(__NR_mknodat, parent, name, a->v[1].u, dev);
+	if (err == -EPERM || (err == -EEXIST && is_placeholder(parent, name)))
+		return bind_device(parent, name, path, f);
 	if (err == -EEXIST)
 		return 0;
-	if (err == -EPERM)
-		return bind_device(parent, name, path, f);
 	if (err < 0)
 		return fail(f, err, STEP_MKNOD);
 	fd = (int)sys3(__NR_openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);

@@ -9,6 +9,7 @@
 #define SEEK_SET 0
 #define SEEK_END 2
 #define POLLIN 1
+#define MSG_CMSG_CLOEXEC 0x40000000
 #define EINTR 4
 #define HOOK_TAIL 4000 /* bytes of each of a hook's outputs that a failure carries */
 
@@ -45,7 +46,7 @@ void warn(u32 step, s32 err, u64 value)
 
 int send_pid(u64 pid)
 {
-	const struct message m = { .type = MSG_PID, .value = pid };
+	const struct message m = { .type = MSG_PID, .step = self.clones, .value = pid };
 
 	return send_message(&m, NULL, 0) < 0 ? -1 : 0;
 }
@@ -62,9 +63,9 @@ static int wait_go(struct failure *f)
 	return ret != 1 ? fail(f, ret, STEP_ORPHAN) : 0;
 }
 
-int send_listener(int fd, struct failure *f)
+int send_descriptor(u32 type, int fd, struct failure *f)
 {
-	const struct message m = { .type = MSG_LISTENER, .value = (u64)fd };
+	const struct message m = { .type = type, .value = (u64)fd };
 	long ret = send_message(&m, NULL, 0);
 
 	if (ret < 0)
@@ -75,9 +76,37 @@ int send_listener(int fd, struct failure *f)
 	return 0;
 }
 
+int ask_for_source(const char *path)
+{
+	const struct message m = { .type = MSG_UNREACHABLE };
+	char go;
+	struct vector part = { &go, 1 };
+	struct {
+		size_t length;
+		int level, type, fd, padding;
+	} control = { .fd = -1 };
+	struct {
+		void *name;
+		u32 name_length;
+		void *parts;
+		size_t count;
+		void *control;
+		size_t control_length;
+		u32 flags;
+	} reply = { NULL, 0, &part, 1, &control, sizeof(control), 0 };
+	long ret = send_message(&m, path, (u32)strlen(path));
+
+	if (ret < 0)
+		return -1;
+	do
+		ret = sys3(__NR_recvmsg, self.sock, &reply, MSG_CMSG_CLOEXEC);
+	while (ret == -EINTR);
+	return ret == 1 && reply.control_length ? control.fd : -1;
+}
+
 int op_sync(const struct args *a, struct failure *f)
 {
-	const struct message m = { .type = MSG_SYNC, .value = a->v[0].u };
+	const struct message m = { .type = MSG_SYNC, .step = self.clones, .value = a->v[0].u };
 	long ret;
 
 	if (a->v[0].u == SYNC_READY) {

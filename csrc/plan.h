@@ -27,11 +27,13 @@ enum plan_constants {
 
 enum plan_op {
 	/* namespaces, in the first stage (a host process until OP_CLONE) */
-	OP_JOIN = 1,		/* f u      setns(descriptor, CLONE_NEW*) */
+	OP_JOIN = 1,		/* f u u    setns(descriptor, CLONE_NEW*), JOIN_* */
 	OP_UNSHARE,		/* u        unshare(CLONE_NEW*) */
 	OP_CLONE,		/* u f*     go on in a child of pyrunc with these CLONE_NEW*, born into the
 				 *          first of these cgroup2 directories that takes it */
 	OP_ENTER,		/* f*       write "0" to these v1 `tasks` files: move ourselves */
+	OP_DUMPABLE,		/* u        1: an unprivileged pyrunc may write our ID maps now */
+	OP_OWNER,		/* u        become root of our user namespace; 1: and drop all groups */
 	/* the conversation */
 	OP_SYNC,		/* u        say SYNC_*, wait for the go-ahead */
 	/* the environment */
@@ -53,6 +55,7 @@ enum plan_op {
 	OP_REMOUNT,		/* s u      target, MS_* to add to its present flags (bind remount) */
 	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
 	OP_DEVICE,		/* s u u u u u  path, st_mode, major, minor, uid, gid */
+	OP_SOURCE,		/* s        open this path, and let pyrunc take the descriptor: MSG_SOURCE */
 	OP_MKDIR,		/* s u      path, mode: with its missing parents, root 0:0 */
 	OP_PIVOT,		/*          pivot_root to the rootfs, drop the old root */
 	OP_HIDE,		/* s        host proc or sysfs mount to detach (before OP_MOVE) */
@@ -89,6 +92,12 @@ enum plan_op {
 	OP_LAST,
 };
 
+enum plan_join {
+	JOIN_MUST = 0,
+	JOIN_TRY = 1,		/* EPERM: leave the descriptor open, for a JOIN_AGAIN */
+	JOIN_AGAIN = 2,		/* if it was refused before, as root of the user namespace */
+};
+
 enum plan_mount_option {
 	MOUNT_ORDINARY = 1,	/* target must be a plain directory, not a symlink (proc, sysfs) */
 	MOUNT_KEEP_MODE = 2,	/* tmpfs: an existing target's mode is prepended to data */
@@ -96,21 +105,25 @@ enum plan_mount_option {
 };
 
 enum plan_sync {
-	SYNC_JOINED = 1,	/* in its namespaces and cgroups: host sets OOM score and affinity (exec) */
-	SYNC_MOUNTED = 2,	/* mounts are done: host sets limits and OOM score, runs prestart and
+	SYNC_UNSHARED = 1,	/* a new user or time namespace: host writes ID maps and offsets */
+	SYNC_JOINED = 2,	/* in its namespaces and cgroups: host sets OOM score and affinity (exec) */
+	SYNC_MOUNTED = 3,	/* mounts are done: host sets limits and OOM score, runs prestart and
 				 * createRuntime hooks */
-	SYNC_READY = 3,		/* all but seccomp and exec is done: host writes the record */
-	SYNC_PLACE = 4,		/* the first stage, before all else: host puts it into its cgroups, in
+	SYNC_READY = 4,		/* all but seccomp and exec is done: host writes the record */
+	SYNC_PLACE = 5,		/* the first stage, before all else: host puts it into its cgroups, in
 				 * which a child of it is born */
 };
 
 /* Messages from init, one per packet: struct { u32 type, op, step; s32 err; u64 value } and text. */
 enum plan_message {
-	MSG_PID = 1,		/* value: the container process, as the host sees it */
-	MSG_SYNC = 2,		/* value: SYNC_* */
+	MSG_PID = 1,		/* value: the next stage, as the host sees it; step as for MSG_SYNC */
+	MSG_SYNC = 2,		/* value: SYNC_*; step: how many OP_CLONE led to who says it */
 	MSG_WARN = 3,		/* step, value: a capability that ambient refuses, ... */
 	MSG_FAIL = 4,		/* op index, step, errno, value, text */
 	MSG_LISTENER = 5,	/* value: descriptor of a seccomp listener, to be taken before the GO */
+	MSG_UNREACHABLE = 6,	/* text: a bind source that our user may not reach; the GO brings its
+				 * descriptor along, or else it is out of reach for pyrunc, too */
+	MSG_SOURCE = 7,		/* value: descriptor of a bind source, to be taken before the GO */
 };
 
 /* Where an op failed. */
@@ -118,7 +131,7 @@ enum plan_step {
 	STEP_NONE = 0,
 	STEP_PLAN,		/* malformed plan */
 	STEP_PROTOCOL,		/* pyrunc hung up or answered nonsense */
-	STEP_SETNS, STEP_UNSHARE, STEP_CLONE, STEP_CGROUP, STEP_SETSID, STEP_PROCFS,
+	STEP_SETNS, STEP_UNSHARE, STEP_DUMPABLE, STEP_CLONE, STEP_CGROUP, STEP_SETSID, STEP_PROCFS,
 	STEP_KEYRING_JOIN, STEP_KEYRING_PERM,
 	STEP_LOOPBACK, STEP_HOSTNAME, STEP_DOMAINNAME, STEP_SYSCTL_OPEN, STEP_SYSCTL_WRITE,
 	STEP_PROPAGATE, STEP_ROOT_PRIVATE, STEP_ROOT_BIND, STEP_ROOT_OPEN,

@@ -40,6 +40,16 @@ def oom_score(pid: int, score: "int | None") -> None:
         raise Error(text) from err
 
 
+def limits(pid: int, rlimits: "list[tuple[int, int, int, str]]") -> None:
+    """process.rlimits, where init may not set them itself.  rlimits: process.rlimits()'s."""
+    for number, soft, hard, _ in rlimits:
+        result = lib.core_prlimit(pid, number, soft, hard)
+        if result:
+            why = strerror(-result)
+            text = "error setting rlimits for ready process"
+            raise Error(f"{text}: error setting rlimit type {number}: {why}")
+
+
 def affinity(pid: int, cpus: "set[int]") -> None:
     """One half of process.execCPUAffinity.  pid 0: ourselves, and whom we start from now on."""
     try:

@@ -9,11 +9,11 @@ until the process is in the container's cgroup, where `delete` finds it.
 
 import os
 
-from pyrunc import attributes, container, handshake, host, plan_exec, process, procfs, spec
+from pyrunc import attributes, container, files, handshake, host, plan_exec, process, procfs, spec
 from pyrunc._core import lib
 from pyrunc.cgroups import entry, fs
 from pyrunc.errors import INIT_FAILED, START_FAILED, Error
-from pyrunc.namespaces import FLAGS, NAMES
+from pyrunc.namespaces import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ class Entry:
         "config",
         "console",
         "given",
+        "has_users",
         "id",
         "init",
         "lock",
+        "nofile",
         "opts",
         "passed",
         "pid",
@@ -110,7 +112,10 @@ class Entry:
             attributes.affinity(0, initial)
 
         def on_sync(init: handshake.Init, point: int) -> None:
-            if point == lib.SYNC_JOINED:
+            if point == lib.SYNC_READY:
+                if self.has_users:
+                    attributes.limits(init.pid, process.rlimits(self.given, self.nofile))
+            else:
                 if self.record.get("intel_rdt_path"):
                     from pyrunc import rdt
 
@@ -170,9 +175,14 @@ class Entry:
         """Start init with the plan; fds are the descriptors that the plan's 'f' arguments index."""
         fds: "list[int]" = []
         index: "dict[Any, Any]" = {}
-        nofile = attributes.make_room()
+        self.nofile = attributes.make_room()
         try:
             self._open_namespaces(index, fds)
+            self.has_users = ("ns", "user") in index
+            if self.has_users:
+                from pyrunc import userns
+
+                userns.give_pipes(self.stdio, self.config)
             wanted = entry.parse(self.opts["cgroup"])
             tasks, unified = entry.open_entries(self.record["cgroup_paths"], wanted, self.pid)
             index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
@@ -191,7 +201,14 @@ class Entry:
                 from pyrunc import seccomp
 
                 filtered = seccomp.load(self.config["seccomp"])
-            opts = {"id": self.id, "fds": index, "seccomp": filtered, "nofile": nofile}
+            opts = {
+                "id": self.id,
+                "fds": index,
+                "seccomp": filtered,
+                "nofile": self.nofile,
+                "rootless": os.geteuid() != 0,
+                "host_limits": self.has_users,
+            }
             plan = plan_exec.for_exec(self.given, self.config, facts, opts)
             for text in plan.warnings:
                 _warn(text)
@@ -213,8 +230,6 @@ class Entry:
             listed = {space["type"] for space in self.config.get("namespaces") or []}
             for kind, (name, file) in NAMES.items():
                 if name in listed:
-                    if kind not in FLAGS:  # never go on outside of it
-                        raise Error(f"{kind} namespace is not supported yet")
                     index["ns", kind] = len(fds)
                     fds.append(os.open(f"ns/{file}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder))
         except OSError as err:

@@ -26,6 +26,7 @@ LEADS = {
     lib.STEP_CGROUP: "unable to apply cgroup configuration",
     lib.STEP_SETSID: "setsid",
     lib.STEP_PROCFS: "unable to open a procfs",
+    lib.STEP_DUMPABLE: "prctl(SET_DUMPABLE)",
     lib.STEP_KEYRING_JOIN: "unable to join session keyring: unable to create session key",
     lib.STEP_KEYRING_PERM: "unable to mod keyring permissions",
     lib.STEP_LOOPBACK: "unable to setup interface lo",

@@ -5,7 +5,9 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
         [ init ]                         [ pyrunc ]
    SYNC place           -->   its cgroups, by systemd           (create)
                         <--   GO
-   PID pid              -->              (from the first stage, which then ends)
+   SYNC unshared        -->   ID maps, time offsets             (new user or time namespace)
+                        <--   GO
+   PID pid              -->              (from the stage before, which then ends)
    SYNC joined          -->   OOM score, CPU affinity           (exec)
                         <--   GO
    SYNC mounted         -->   OOM score, limits, prestart and createRuntime hooks (create)
@@ -13,13 +15,15 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
    WARN step value      -->   log it                            (no reply)
    SYNC ready           -->   the record
                         <--   GO
+   UNREACHABLE path     -->   open the bind source for init     (user namespaces)
+                        <--   GO fd
    LISTENER fd          -->   the seccomp agent gets it         (before or after "ready")
                         <--   GO
    end of file          =     init waits at exec.fifo (create) or has exec'ed
    FAIL op step errno   -->   Error, worded by failures.py; the caller undoes everything
 
-The first stage and the container's process write to the same socket, so PID may come after the
-first SYNC.  All packets are whole (SOCK_SEQPACKET).
+Stages write to the same socket, so PID may come after what the process it names has to say.
+All packets are whole (SOCK_SEQPACKET).
 """
 
 import os
@@ -49,14 +53,16 @@ def check(result: int, what: str) -> int:
 class Init:
     """A running init: the processes, and the socket to them.
 
-    pid is 0 until init said which process is the container's.  first is the spawned stage.
+    pid is 0 until init said which process is the container's.  first is the spawned stage, 0 once
+    it has ended.  clones: how many stages have ended so.
     """
 
-    __slots__ = ("first", "pid", "pidfd", "plan", "reaped", "socket")
+    __slots__ = ("clones", "first", "pid", "pidfd", "plan", "reaped", "socket")
 
     def __init__(self, plan: Plan, first: int, socket: int) -> None:
         self.plan = plan
         self.first = first
+        self.clones = 0
         self.socket = socket
         self.pid = 0
         self.pidfd = -1
@@ -103,15 +109,18 @@ def converse(
     warn: "Callable[[str], None]",
     idle: "Callable[[], None] | None" = None,
     on_listener: "Callable[[Init, int], None] | None" = None,
+    on_unreachable: "Callable[[Init, str], int] | None" = None,
 ) -> None:
     """Answer init until it hangs up. on_sync(init, SYNC_*) does the host's part, then GO is sent.
 
     idle: called again and again while init has nothing to say.
     on_listener(init, descriptor): takes the listener of a filter that has an agent.
+    on_unreachable(init, path): a descriptor of a bind source that init may not reach, or -1.
     Raises Error if init fails or ends early; whatever on_sync raises passes through.
     """
     ready = False
-    waiting = 0  # a SYNC that came before the PID
+    waiting = speaker = 0  # a SYNC that may have come before the PID of who says it
+    stages: "dict[int, int]" = {}  # clones that led to who says it -> PID of the next
     while True:
         if idle:
             _wait(init.socket, idle)
@@ -128,15 +137,17 @@ def converse(
         )
         value = int.from_bytes(data[16:24], "little")
         if kind == lib.MSG_PID:
-            init.pid = value
-            init.pidfd = os.pidfd_open(value)
-            os.waitpid(init.first, 0)
-            init.first = 0
+            stages[step] = value
+            while init.clones in stages:
+                _succeed(init, stages.pop(init.clones))
         elif kind == lib.MSG_SYNC:
-            waiting = value
-        elif kind == lib.MSG_LISTENER and on_listener:
+            waiting, speaker = value, step
+        elif kind in (lib.MSG_LISTENER, lib.MSG_SOURCE) and on_listener:
             on_listener(init, value)
             _go(init)
+        elif kind == lib.MSG_UNREACHABLE:
+            path = os.fsdecode(data[HEAD:])
+            _go(init, on_unreachable(init, path) if on_unreachable else -1)
         elif kind == lib.MSG_WARN:
             from pyrunc import failures
 
@@ -146,13 +157,23 @@ def converse(
 
             text = failures.word(init.plan, op, step, number, value, data[HEAD:])
             raise Error(text)
-        if waiting == lib.SYNC_PLACE or waiting and init.pid:
+        if waiting == lib.SYNC_PLACE or waiting and init.clones == speaker:
             on_sync(init, waiting)
             ready = ready or waiting == lib.SYNC_READY
             waiting = 0
             _go(init)
     if not ready:
         raise Error(f"init ended before the container was ready{_how_ended(init)}")
+
+
+def _succeed(init: Init, pid: int) -> None:
+    """A stage has been cloned, and the one before ends."""
+    pidfd = os.pidfd_open(pid)
+    if init.pidfd >= 0:
+        os.close(init.pidfd)
+    os.waitpid(init.pid or init.first, 0)
+    init.pid, init.pidfd, init.first = pid, pidfd, 0
+    init.clones += 1
 
 
 def _wait(socket: int, idle: "Callable[[], None]") -> None:
@@ -163,9 +184,17 @@ def _wait(socket: int, idle: "Callable[[], None]") -> None:
         idle()
 
 
-def _go(init: Init) -> None:
+def _go(init: Init, fd: int = -1) -> None:
+    """The go-ahead; fd goes along, and is closed here."""
     try:
-        os.write(init.socket, b"g")
+        if fd >= 0:
+            import socket
+
+            with socket.socket(fileno=os.dup(init.socket)) as sock:
+                socket.send_fds(sock, [b"g"], [fd])
+            os.close(fd)
+        else:
+            os.write(init.socket, b"g")
     except OSError:
         pass  # init has died; the next read says so
 

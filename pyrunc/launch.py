@@ -10,6 +10,7 @@ from pyrunc import (
     attributes,
     cgroups,
     container,
+    files,
     handshake,
     host,
     namespaces,
@@ -19,6 +20,7 @@ from pyrunc import (
     procfs,
     record,
     spec,
+    userns,
 )
 from pyrunc._core import lib
 from pyrunc.errors import INIT_FAILED, START_FAILED, Error
@@ -43,6 +45,7 @@ class Launch:
         "console",
         "devices",
         "driver",
+        "has_users",
         "hooks",
         "id",
         "init",
@@ -57,6 +60,7 @@ class Launch:
         "ready",
         "record",
         "root",
+        "rootless",
         "spec",
         "stdio",
         "terminal",
@@ -69,6 +73,7 @@ class Launch:
         self.root: str = opts["root"]
         self.no_pivot = bool(opts.get("no_pivot"))
         self.stdio = (-1, -1, -1)
+        self.rootless = os.geteuid() != 0
         self.undo: "list[Callable[[], None]]" = []
         self.lock = -1
         self.notify: "Relay | None" = None
@@ -118,6 +123,7 @@ class Launch:
         spec.validate(self.spec, facts, self.no_pivot)
         process.scheduling(Plan(), self.spec["process"], linux)
         rootfs = spec.rootfs(self.spec, self.bundle)
+        self._adopt_mappings(linux)
 
         self.nofile = attributes.make_room()
         self.lock = container.claim(self.root, self.id)
@@ -158,6 +164,8 @@ class Launch:
             rdt.create(self.record, groups)
         self._in_cgroups(self.driver.prepare)
         self.undo.append(self._remove_cgroups)
+        if self.has_users:
+            userns.give_pipes(self.stdio, self.record["config"])
         fds: list[int] = []
         try:
             plan = self._plan(facts, rootfs, fds)
@@ -166,7 +174,13 @@ class Launch:
             for fd in fds:
                 os.close(fd)
         self.undo.append(self._end_init)
-        handshake.converse(self.init, self._on_sync, _warn, on_listener=self._on_listener)
+        handshake.converse(
+            self.init,
+            self._on_sync,
+            _warn,
+            on_listener=self._on_listener,
+            on_unreachable=self._on_unreachable,
+        )
         self.ready = True
         if self.pid_file:
             attributes.pid_file(self.pid_file, self.init.pid)
@@ -206,6 +220,15 @@ class Launch:
                 container.destroy(self.root, self.record, force=True)
         except Error as err:
             _warn(err.message)
+
+    def _adopt_mappings(self, linux: "dict[str, Any]") -> None:
+        """The ID maps of a user namespace to be joined are the container's."""
+        path = namespaces.listed(linux).get("user")
+        self.has_users = path is not None
+        if path:
+            from pyrunc import visit
+
+            visit.adopt_mappings(linux, path, _warn)
 
     # --- the plan ---
 
@@ -247,6 +270,8 @@ class Launch:
                 "placed": self.driver.placed,
                 "seccomp": filtered,
                 "nofile": self.nofile,
+                "rootless": self.rootless,
+                "host_limits": self.has_users,
                 "hook_state": self._hook_halves,
             },
         )
@@ -264,6 +289,9 @@ class Launch:
     def _on_sync(self, init: handshake.Init, point: int) -> None:
         if point == lib.SYNC_PLACE:
             self._in_cgroups(self.driver.take, init.first)
+        elif point == lib.SYNC_UNSHARED:
+            new = self.has_users and not namespaces.listed(self.spec["linux"])["user"]
+            userns.write(init.pid or init.first, self.spec["linux"], new, self.rootless)
         elif point == lib.SYNC_MOUNTED:
             self._mounted(init.pid)
         else:
@@ -274,6 +302,11 @@ class Launch:
 
         state = container.hook_state(self.record, "creating", init.pid)
         agent.hand_over(self.spec["linux"]["seccomp"], state, init, fd)
+
+    def _on_unreachable(self, init: handshake.Init, path: str) -> int:
+        from pyrunc import visit
+
+        return -1 if self.rootless else visit.source(init.pid, path)
 
     def _mounted(self, pid: int) -> None:
         """OOM score and limits, then the hooks that run beside the runtime."""
@@ -306,6 +339,8 @@ class Launch:
 
     def _ready(self, pid: int) -> None:
         """All is set up: the record says that the container exists."""
+        if self.has_users:
+            attributes.limits(pid, process.rlimits(self.spec["process"], self.nofile))
         record.complete(self.record, pid, procfs.start_time(pid), host.now())
         self.record["external_descriptors"] = procfs.stdio(pid)
         container.write_record(self.root, self.id, self.record)

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 # The arguments of each op, in their order: name:kind, without a kind plain text or a number.  A
 # `*` marks the list of all that follow; `argv` splits it into argv and env.
 FIELDS = {
-    "join": "fd:fd namespace:clone",
+    "join": "fd:fd namespace:clone how:join",
     "unshare": "namespaces:clone",
     "clone": "namespaces:clone *cgroups:fd",
     "enter": "*tasks:fd",
+    "dumpable": "on:flag",
+    "owner": "drop_groups:flag",
     "sync": "point:sync",
     "keyring": "name permissions:hex",
     "loopback": "",
@@ -32,6 +34,7 @@ FIELDS = {
     "remount": "target flags:ms",
     "symlink": "content path replace:flag",
     "device": "path mode:octal major minor uid gid",
+    "source": "path",
     "mkdir": "path mode:octal",
     "pivot": "",
     "hide": "path",
@@ -82,10 +85,12 @@ PROPAGATION_NAMES = {flags: name for name, flags in mounts.PROPAGATION.items()}
 CLONE_NAMES = [(kind, flag) for kind, flag in namespaces.FLAGS.items()]
 SYNC_NAMES = {
     lib.SYNC_PLACE: "place",
+    lib.SYNC_UNSHARED: "unshared",
     lib.SYNC_JOINED: "joined",
     lib.SYNC_MOUNTED: "mounted",
     lib.SYNC_READY: "ready",
 }
+JOIN_NAMES = {lib.JOIN_MUST: None, lib.JOIN_TRY: "try", lib.JOIN_AGAIN: "again"}
 OPTION_NAMES = [
     ("ordinary", lib.MOUNT_ORDINARY),
     ("keep-mode", lib.MOUNT_KEEP_MODE),
@@ -151,6 +156,8 @@ def meaning(arg: "Any", kind: str) -> object:
         return names(arg, OPTION_NAMES)
     if kind == "caps":
         return names(arg, CAP_NAMES)
+    if kind == "join":
+        return JOIN_NAMES[arg]
     if kind == "sync":
         return SYNC_NAMES[arg]
     if kind == "flag":

@@ -1,5 +1,7 @@
 """linux.namespaces -> ops.  Pure.  Implements the runtime-spec's config-linux.md, "Namespaces"."""
 
+from pyrunc._core import lib
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -9,10 +11,12 @@ if TYPE_CHECKING:
     Doc = dict[str, Any]
 
 # linux/sched.h
+CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
@@ -23,6 +27,8 @@ FLAGS = {
     "pid": CLONE_NEWPID,
     "cgroup": CLONE_NEWCGROUP,
     "mount": CLONE_NEWNS,
+    "user": CLONE_NEWUSER,
+    "time": CLONE_NEWTIME,
 }
 
 # Type -> (its name in the record, the file below /proc/PID/ns).
@@ -37,9 +43,12 @@ NAMES = {
     "time": ("NEWTIME", "time"),
 }
 
-# The mount namespace last: joining it changes what every path means.  The cgroup's follows when the
-# process is in its cgroup: from within, the way into another may be closed (cgroup2's nsdelegate).
-JOIN_ORDER = ("network", "ipc", "uts", "pid", "mount")
+# The mount namespace last: joining it changes what every path means.  The user namespace has an
+# order of its own, see enter().  The cgroup's follows when the process is in its cgroup: from
+# within, the way into another may be closed (cgroup2's nsdelegate).
+JOIN_ORDER = ("network", "ipc", "uts", "pid", "time", "mount")
+# What clone(2) cannot make; see enter() and enter_cgroup().
+APART = ("user", "time", "cgroup")
 
 
 def listed(linux: "Doc") -> "dict[str, str]":
@@ -48,34 +57,83 @@ def listed(linux: "Doc") -> "dict[str, str]":
 
 
 def joined(linux: "Doc") -> "list[tuple[str, str]]":
-    """(type, path) of the namespaces that exist already, in the order init enters them."""
+    """(type, path) of the namespaces that exist already."""
     own = listed(linux)
-    return [(kind, own[kind]) for kind in (*JOIN_ORDER, "cgroup") if own.get(kind)]
+    return [(kind, own[kind]) for kind in ("user", *JOIN_ORDER, "cgroup") if own.get(kind)]
 
 
-def join(plan: "Plan", linux: "Doc", fds: "dict[Any, int]") -> None:
-    """Enter the namespaces in fds, ("ns", type) -> index of the descriptor; all but cgroup's."""
+def enter(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]", opts: "Doc", origin: str) -> None:
+    """From the host into the cgroups, and into every namespace but the cgroup's.
+
+    fds: ("ns", type) -> index of the descriptor of one to be joined; "cgroups": the cgroup2
+    directories to be born in, the first one that can be; "tasks": files of v1.
+    opts: rootless: pyrunc has no privileges.  origin: of the clone.
+    """
+    own = listed(linux)
+    flags = apart = 0
+    for kind, path in own.items():
+        if path or kind == "cgroup":
+            continue
+        if kind in APART:
+            apart |= FLAGS[kind]
+        else:
+            flags |= FLAGS[kind]
+    if "user" in own or ("ns", "user") in fds:
+        # Only the host's root may move us: into the cgroups while we are that.
+        _clone(plan, 0, fds, origin)
+        # Likewise for namespaces of the host's; those of the user namespace follow from within.
+        _join(plan, linux, fds, lib.JOIN_TRY)
+        if ("ns", "user") in fds:
+            plan.join(fds["ns", "user"], CLONE_NEWUSER, origin=_origin(linux, "user"))
+        else:
+            _unshare(plan, linux, apart, opts)
+        plan.owner(int(not opts.get("rootless")))
+        _join(plan, linux, fds, lib.JOIN_AGAIN)
+        if ("ns", "user") in fds:
+            _unshare(plan, linux, apart, opts)
+        plan.clone(flags, origin=origin)
+        return
+    # Joins precede the clone: what the clone makes is owned and counted by what was joined, and a
+    # joined pid namespace holds only children.
+    _join(plan, linux, fds, lib.JOIN_MUST)
+    _unshare(plan, linux, apart, opts)
+    # Always, even with no flag: only a child can be in the pid namespace, and the first stage is
+    # no child of the container's parent.
+    _clone(plan, flags, fds, origin)
+
+
+def _clone(plan: "Plan", flags: int, fds: "dict[Any, Any]", origin: str) -> None:
+    """Go on in a child, in its cgroups before anything else can fork or allocate."""
+    plan.clone(flags, fds.get("cgroups", ()), origin)
+    if fds.get("tasks"):
+        plan.enter(fds["tasks"])
+
+
+def _join(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]", how: int) -> None:
     for kind in JOIN_ORDER:
         if ("ns", kind) in fds:
-            plan.join(fds["ns", kind], FLAGS[kind], _origin(linux, kind))
+            plan.join(fds["ns", kind], FLAGS[kind], how, _origin(linux, kind))
 
 
-def clone(plan: "Plan", linux: "Doc", cgroups: "tuple[int, ...] | list[int]" = ()) -> None:
-    """Go on in a child with every new namespace but the cgroup's.
+def _unshare(plan: "Plan", linux: "Doc", flags: int, opts: "Doc") -> None:
+    """New user and time namespaces, with the host's part: ID maps and offsets."""
+    if not flags:
+        return
+    user = flags & CLONE_NEWUSER
+    plan.unshare(flags, _origin(linux, "user" if user else "time"))
+    if not user and not linux.get("timeOffsets"):
+        return
+    if opts.get("rootless"):
+        plan.dumpable(1)
+    plan.sync(lib.SYNC_UNSHARED)
+    if opts.get("rootless"):
+        plan.dumpable(0)
 
-    cgroups: the cgroup2 directories to be born in, the first one that can be.
-    """
-    flags = 0
-    for kind, path in listed(linux).items():
-        if not path and kind != "cgroup":
-            flags |= FLAGS[kind]
-    plan.clone(flags, cgroups, "linux.namespaces")
 
-
-def enter_cgroup(plan: "Plan", linux: "Doc", fds: "dict[Any, int]") -> None:
+def enter_cgroup(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]") -> None:
     """The cgroup namespace: the one given, or a new one with the cgroup we are in as its root."""
     if ("ns", "cgroup") in fds:
-        plan.join(fds["ns", "cgroup"], CLONE_NEWCGROUP, _origin(linux, "cgroup"))
+        plan.join(fds["ns", "cgroup"], CLONE_NEWCGROUP, origin=_origin(linux, "cgroup"))
     elif listed(linux).get("cgroup") == "":
         plan.unshare(CLONE_NEWCGROUP, _origin(linux, "cgroup"))
 

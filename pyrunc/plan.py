@@ -50,8 +50,8 @@ class Plan:
 
     # One method per op of plan.h, in its order.
 
-    def join(self, fd: int, kind: int, origin: str = "") -> None:
-        self.add("join", Fd(fd), kind, origin=origin)
+    def join(self, fd: int, kind: int, how: int = 0, origin: str = "") -> None:
+        self.add("join", Fd(fd), kind, how, origin=origin)
 
     def unshare(self, kinds: int, origin: str = "") -> None:
         self.add("unshare", kinds, origin=origin)
@@ -61,6 +61,12 @@ class Plan:
 
     def enter(self, tasks: "list[int]") -> None:
         self.add("enter", *[Fd(fd) for fd in tasks], origin="linux.cgroupsPath")
+
+    def dumpable(self, on: int) -> None:
+        self.add("dumpable", on, origin="linux.uidMappings")
+
+    def owner(self, drop_groups: int) -> None:
+        self.add("owner", drop_groups, origin="linux.uidMappings")
 
     def sync(self, point: int) -> None:
         self.add("sync", point)
@@ -134,6 +140,9 @@ class Plan:
         origin: str = "",
     ) -> None:
         self.add("device", path, mode, *numbers, *owner, origin=origin)
+
+    def source(self, path: str) -> None:
+        self.add("source", path)
 
     def mkdir(self, path: str, mode: int, origin: str = "") -> None:
         self.add("mkdir", path, mode, origin=origin)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     Doc = dict[str, Any]
 
 NO_TIMEOUT = 0xFFFFFFFFFFFFFFFF
-# linux/keyctl.h: KEY_OTH_SEARCH is 0x8, KEY_USR_SEARCH this; whoever runs as the container's user
-# may then search its session keyring.
+# linux/keyctl.h: who may search the container's session keyring.  Whoever runs as its user or,
+# where users are mapped, everybody in it.
+KEY_OTH_SEARCH = 0x8
 KEY_USR_SEARCH = 0x80000
 
 
@@ -61,21 +62,14 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     # A systemd unit begins with a process, which is this one.
     if opts.get("placed"):
         plan.sync(lib.SYNC_PLACE)
-    # Joins precede the clone: what the clone makes is owned and counted by what was joined, and a
-    # joined pid namespace holds only children.
-    namespaces.join(plan, linux, fds)
-    # Always, even with no flag: only a child can be in the pid namespace, and the first stage is
-    # no child of the container's parent.
-    # Into the cgroup before anything else can fork or allocate.
-    namespaces.clone(plan, linux, fds.get("cgroups", ()))
-    if fds.get("tasks"):
-        plan.enter(fds["tasks"])
+    namespaces.enter(plan, linux, fds, opts, "linux.namespaces")
     # The root of a new cgroup namespace is the cgroup one is in: so after the join of the cgroup.
     namespaces.enter_cgroup(plan, linux, fds)
 
     # -- The environment that mounts may depend on (sysfs and /proc/net show the net namespace).
     if not opts.get("no_new_keyring"):
-        process.keyring(plan, user, opts["id"], KEY_USR_SEARCH)
+        search = KEY_OTH_SEARCH if "user" in own else KEY_USR_SEARCH
+        process.keyring(plan, user, opts["id"], search)
     namespaces.loopback(plan, linux)
 
     # -- The root filesystem, at its host path: sources must still be reachable.

@@ -143,17 +143,15 @@ def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     """The plan for the process `given` (see inherited()) in the container with this record.
 
     config: the record's.  facts: those of facts_for().  opts: id; fds: ("ns", type) -> index of the
-    descriptor passed, the others as for_create() has them; seccomp: (program, flags) or None.
+    descriptor passed, the others as for_create() has them; seccomp: (program, flags) or None;
+    rootless: we are not root.
     """
     plan = Plan()
     fds = opts["fds"]
 
     # -- The first stage: a process of the host's, which the container cannot see.
-    namespaces.join(plan, {}, fds)
-    # The container's own cgroup, or where its init has gone since.
-    plan.clone(0, fds.get("cgroups", ()), origin="--cgroup")
-    if fds.get("tasks"):
-        plan.enter(fds["tasks"])
+    # Into the container's own cgroup, or where its init has gone since.
+    namespaces.enter(plan, {}, fds, opts, "--cgroup")
     # In the cgroup, before the first thing it could be charged for.
     plan.sync(lib.SYNC_JOINED)
     namespaces.enter_cgroup(plan, {}, fds)

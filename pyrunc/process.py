@@ -96,12 +96,15 @@ IPC_SYSCTLS = (
 DEFAULT_UMASK = 0o022
 
 
-def rlimits(plan: "Plan", process: "Doc", nofile: "tuple[int, int] | None" = None) -> None:
-    """The resource limits.  Raising a hard one needs the rights that the next ops give up.
+def rlimits(
+    process: "Doc", nofile: "tuple[int, int] | None" = None
+) -> "list[tuple[int, int, int, str]]":
+    """The resource limits as (number, soft, hard, origin).
 
     nofile: (soft, hard) to go back to, because the host raised its own, unless one is configured.
     """
     seen = set()
+    result = []
     for index, entry in enumerate(process.get("rlimits", ())):
         kind = entry["type"]
         number = RLIMITS.get(kind)
@@ -110,11 +113,12 @@ def rlimits(plan: "Plan", process: "Doc", nofile: "tuple[int, int] | None" = Non
         if number in seen:
             raise Error(f"duplicated rlimit: {kind}")
         seen.add(number)
-        limit = (number, entry.get("soft", 0), entry.get("hard", 0))
-        plan.rlimit(*limit, origin=f"process.rlimits[{index}]")
+        origin = f"process.rlimits[{index}]"
+        result.append((number, entry.get("soft", 0), entry.get("hard", 0), origin))
     number = RLIMITS["RLIMIT_NOFILE"]
     if nofile and number not in seen:
-        plan.rlimit(number, *nofile)
+        result.append((number, *nofile, ""))
+    return result
 
 
 def keyring(plan: "Plan", process: "Doc", id: str, permissions: int) -> None:
@@ -238,20 +242,19 @@ def affinity(process: "Doc") -> "tuple[set[int], set[int]]":
     return few.affinity(process)
 
 
-def user(plan: "Plan", identity: "Doc", facts: "Doc") -> None:
+def user(plan: "Plan", identity: "Doc", rootless: bool) -> None:
     """Become process.user.  setgroups also with no group at all: the caller's are not inherited."""
-    plan.user(
-        identity.get("uid", 0),
-        identity.get("gid", 0),
-        int(facts.get("setgroups", True)),
-        identity.get("additionalGids", ()),
-    )
+    groups = identity.get("additionalGids", ())
+    if groups and rootless:
+        raise Error("cannot set any additional groups in a rootless container")
+    plan.user(identity.get("uid", 0), identity.get("gid", 0), int(not rootless), groups)
 
 
 def become(plan: "Plan", process: "Doc", facts: "Doc", opts: "Doc") -> "tuple[list[str], bool]":
     """From root with all rights to what the process shall be; the order is the point.
 
-    opts: seccomp, nofile (see rlimits()).  Returns environment()'s result, for lookup() and exec.
+    opts: seccomp, rootless, nofile (see rlimits()), host_limits: the host sets the resource limits.
+    Returns environment()'s result, for lookup() and exec.
     """
     selinux(plan, process)
     env, needs_home = environment(process.get("env"))
@@ -259,7 +262,11 @@ def become(plan: "Plan", process: "Doc", facts: "Doc", opts: "Doc") -> "tuple[li
     if needs_home:
         plan.home(identity.get("uid", 0))
     # After the last op that opens something: RLIMIT_NOFILE may leave room for nothing more.
-    rlimits(plan, process, opts.get("nofile"))
+    # In a user namespace nobody may raise a hard one.
+    limits = rlimits(process, opts.get("nofile"))
+    if not opts.get("host_limits"):
+        for limit in limits:
+            plan.rlimit(*limit)
     # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before the user changes.
     if opts.get("seccomp") and not process.get("noNewPrivileges"):
         plan.seccomp(*opts["seccomp"])
@@ -271,7 +278,7 @@ def become(plan: "Plan", process: "Doc", facts: "Doc", opts: "Doc") -> "tuple[li
     masks = capabilities(plan, process, facts.get("last_cap", 0))
     if masks:
         plan.bounding(masks[0])
-    user(plan, identity, facts)
+    user(plan, identity, bool(opts.get("rootless")))
     plan.chdir(cwd, 0)
     if masks:
         plan.caps(*masks[1:])
@@ -316,9 +323,10 @@ def check_sysctl(key: str, name: str, own: "dict[str, str]", facts: "Doc") -> No
     elif "uts" in own and name == "kernel.hostname":
         raise Error(f'sysctl "{key}" is not allowed as it conflicts with the OCI "hostname" field')
     elif "uts" not in own or name != "kernel.domainname":
-        if name.startswith("user."):
+        if not name.startswith("user."):
+            raise Error(f'sysctl "{key}" is not in a separate kernel namespace')
+        if "user" not in own:
             raise Error(f"setting ucounts without a user namespace not allowed: {key}")
-        raise Error(f'sysctl "{key}" is not in a separate kernel namespace')
     for part in name.split("."):
         # A slash in a name is a dot of the file's name: `..` must not walk out of the namespace.
         if part.replace("/", ".") in ("", ".", ".."):

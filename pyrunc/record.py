@@ -117,8 +117,9 @@ def _config(
             for limit in process.get("rlimits") or []
         ],
         "oom_score_adj": process.get("oomScoreAdj"),
-        "uid_mappings": None,
-        "gid_mappings": None,
+        "uid_mappings": _mappings(linux.get("uidMappings")),
+        "gid_mappings": _mappings(linux.get("gidMappings")),
+        "time_offsets": linux.get("timeOffsets"),
         "mask_paths": linux.get("maskedPaths") or [],
         "readonly_paths": linux.get("readonlyPaths") or [],
         "sysctl": linux.get("sysctl") or {},
@@ -144,6 +145,20 @@ def _scheduling(process: "dict[str, Any]", linux: "dict[str, Any]") -> "dict[str
         "intel_rdt": linux.get("intelRdt"),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _mappings(entries: "list[dict[str, int]] | None") -> "list[dict[str, int]] | None":
+    """ID mappings in libcontainer's spelling."""
+    if not entries:
+        return None
+    return [
+        {
+            "container_id": entry["containerID"],
+            "host_id": entry["hostID"],
+            "size": entry["size"],
+        }
+        for entry in entries
+    ]
 
 
 def _device(device: "dict[str, Any]") -> "dict[str, Any]":

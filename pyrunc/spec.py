@@ -183,10 +183,6 @@ def rootfs(doc: "Doc", bundle: str) -> str:
     return path
 
 
-def _unsupported(name: str) -> Error:
-    return Error(f"{name} is not supported yet")
-
-
 def _check_absolute(name: str, paths: "list[str]") -> None:
     for index, path in enumerate(paths):
         if path[:1] != "/":
@@ -203,9 +199,9 @@ def _check_propagation(value: str, no_pivot: bool) -> None:
         raise Error("rootfsPropagation of [r]private is not safe without pivot_root")
 
 
-def _check_namespaces(entries: "list[Doc]") -> "set[str]":
-    """The kinds of namespaces the container does not inherit."""
-    kinds = set()
+def _check_namespaces(entries: "list[Doc]") -> "dict[str, str]":
+    """kind -> path ("": a new one) of the namespaces the container does not inherit."""
+    kinds = {}
     for index, entry in enumerate(entries):
         kind = entry["type"]
         if kind not in NAMESPACES:
@@ -215,11 +211,11 @@ def _check_namespaces(entries: "list[Doc]") -> "set[str]":
         path = entry.get("path")
         if path and path[0] != "/":
             raise Error(f'linux.namespaces[{index}].path "{path}" is not an absolute path')
-        kinds.add(kind)
+        kinds[kind] = path or ""
     return kinds
 
 
-def _check_isolation(doc: "Doc", linux: "Doc", kinds: "set[str]") -> None:
+def _check_isolation(doc: "Doc", linux: "Doc", kinds: "dict[str, str]") -> None:
     """What would change the host, because its namespace is not the container's own."""
     if "uts" not in kinds:
         if doc.get("hostname"):
@@ -228,20 +224,34 @@ def _check_isolation(doc: "Doc", linux: "Doc", kinds: "set[str]") -> None:
             raise Error("unable to set domainname without a private UTS namespace")
     if "mount" not in kinds and (linux.get("maskedPaths") or linux.get("readonlyPaths")):
         raise Error("unable to restrict sys entries without a private MNT namespace")
-    mapped = linux.get("uidMappings") or linux.get("gidMappings")
-    if "user" not in kinds and mapped:
-        raise Error(
-            "user namespace mappings specified, but user namespace isn't enabled in the config"
-        )
-    if "time" not in kinds and linux.get("timeOffsets"):
+    _check_users(linux, kinds, doc.get("mounts", ()))
+    if "time" in kinds and linux.get("timeOffsets"):
+        from pyrunc import userns
+
+        userns.check_offsets(linux["timeOffsets"], kinds["time"])
+    elif linux.get("timeOffsets"):
         raise Error(
             "time namespace offsets specified, but time namespace isn't enabled in the config"
         )
     if linux.get("netDevices") and "network" not in kinds:
         raise Error("unable to move network devices without a NET namespace")
-    for kind in ("user", "time"):
-        if kind in kinds:
-            raise _unsupported(f"linux.namespaces: {kind} namespace")
+
+
+def _check_users(linux: "Doc", kinds: "dict[str, str]", mounts: "list[Doc]") -> None:
+    """Who the container's users are on the host."""
+    rootless = os.geteuid() != 0
+    if "user" in kinds:
+        from pyrunc import userns
+
+        userns.check(linux, kinds["user"])
+        if rootless:
+            userns.check_mounts(linux, mounts)
+    elif rootless:
+        raise Error("rootless container requires user namespaces")
+    elif linux.get("uidMappings") or linux.get("gidMappings"):
+        raise Error(
+            "user namespace mappings specified, but user namespace isn't enabled in the config"
+        )
 
 
 def _check_linux(linux: "Doc") -> None:
@@ -272,7 +282,7 @@ def _check_net_devices(devices: "Doc | None", facts: "dict[str, Any]") -> None:
             raise Error("unable to move network devices without a private NET namespace")
 
 
-def _check_mounts(mounts: "list[Doc]", kinds: "set[str]") -> None:
+def _check_mounts(mounts: "list[Doc]", kinds: "dict[str, str]") -> None:
     for index, mount in enumerate(mounts):
         name = f"mounts[{index}]"
         uids, gids = mount.get("uidMappings"), mount.get("gidMappings")

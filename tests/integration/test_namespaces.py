@@ -134,11 +134,6 @@ def test_sysctl_needs_its_namespace(pyrunc, bundle):
     assert 'sysctl "net.ipv4.ip_forward" not allowed in host network namespace' in message
 
 
-def test_user_namespace_is_refused_by_name(pyrunc, bundle):
-    bundle.namespace("user")
-    assert "not supported yet" in pyrunc.run(bundle, code=1).message
-
-
 def test_without_a_pid_namespace_the_pid_is_the_hosts(pyrunc, bundle):
     name = pyrunc.up(bundle.namespace("pid", False).sh("echo $$ > /tmp/pid; sleep 100"))
     pid = pyrunc.pid(name)

@@ -67,13 +67,6 @@ def test_a_zombie_has_no_namespaces():
     os.waitpid(pid, 0)
 
 
-def test_a_kind_nobody_can_join_yet_is_never_left_out(own, monkeypatch):
-    monkeypatch.setattr(enter, "FLAGS", {"pid": 1})
-    with pytest.raises(Error) as caught:
-        opened(entry(*own, types=("NEWNET",)))
-    assert caught.value.message == "network namespace is not supported yet"
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -360,6 +360,7 @@ def test_sentences(op, step, err, value, sentence):
 STEPS = {
     "PLAN PROTOCOL ORPHAN": lambda p: p.sync(1),
     "SETNS": lambda p: p.join(0, 0x20000),
+    "DUMPABLE": lambda p: p.dumpable(1),
     "UNSHARE": lambda p: p.unshare(0x2000000),
     "CLONE SETSID PROCFS": lambda p: p.clone(0),
     "CGROUP": lambda p: p.enter([0]),

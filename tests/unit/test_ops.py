@@ -29,6 +29,10 @@ def test_plan_h_is_read():
     assert {"mount", "clone", "exec"} <= set(ops())
 
 
+# Not of a recipe: visit.py looks into a namespace with it.
+VISITS = {"source"}
+
+
 @pytest.mark.parametrize("op", ops())
 def test_op_is_complete(op):
     sources = read(*glob.glob(f"{ROOT}/csrc/init*.c"))
@@ -36,5 +40,7 @@ def test_op_is_complete(op):
         rf"^int op_{op}\(const struct args \*\w+, struct failure \*\w+\)$", sources, re.M
     )
     assert hasattr(Plan, op) or hasattr(Plan, f"{op}_"), f"Plan has no method for {op}"
+    if op in VISITS:
+        return
     golden = read(*glob.glob(f"{ROOT}/tests/plans/*/plan.txt"))
     assert re.search(rf"^\s*(\d+\s+)?{op}\b", golden, re.M), f"no golden plan contains {op}"

@@ -110,29 +110,34 @@ def test_rlimits():
         {"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20},
         {"type": "RLIMIT_CORE", "soft": 2**64 - 1, "hard": 2**64 - 1},
     ]
-    assert ops(process.rlimits, {"rlimits": limits}) == [
-        ("rlimit", 7, 10, 20),
-        ("rlimit", 4, 2**64 - 1, 2**64 - 1),
+    assert process.rlimits({"rlimits": limits}) == [
+        (7, 10, 20, "process.rlimits[0]"),
+        (4, 2**64 - 1, 2**64 - 1, "process.rlimits[1]"),
     ]
-    assert ops(process.rlimits, {}) == []
+    assert process.rlimits({}) == []
 
 
 def test_bad_rlimits():
     with pytest.raises(Error, match="^wrong rlimit value: RLIMIT_FOO$"):
-        ops(process.rlimits, {"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})
+        process.rlimits({"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})
     twice = [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * 2
     with pytest.raises(Error, match="RLIMIT_CPU"):
-        ops(process.rlimits, {"rlimits": twice})
+        process.rlimits({"rlimits": twice})
 
 
 # --- user, cwd, umask, labels ---
 
 
 def test_groups_are_dropped_even_when_none_is_given():
-    assert ops(process.user, {}, {}) == [("user", 0, 0, 1)]
+    assert ops(process.user, {}, False) == [("user", 0, 0, 1)]
     identity = {"uid": 4, "gid": 5, "additionalGids": [6, 7]}
-    assert ops(process.user, identity, {}) == [("user", 4, 5, 1, 6, 7)]
-    assert ops(process.user, identity, {"setgroups": False}) == [("user", 4, 5, 0, 6, 7)]
+    assert ops(process.user, identity, False) == [("user", 4, 5, 1, 6, 7)]
+
+
+def test_whoever_is_not_root_has_its_groups_for_ever():
+    assert ops(process.user, {"uid": 4}, True) == [("user", 4, 0, 0)]
+    with pytest.raises(Error, match="cannot set any additional groups in a rootless container"):
+        ops(process.user, {"additionalGids": [6]}, True)
 
 
 @pytest.mark.parametrize(

@@ -378,22 +378,6 @@ def test_validate_refuses(bundle, path, value, message):
     assert refusal(spec.validate, changed(MINIMAL, path, value), FACTS) == message
 
 
-@pytest.mark.parametrize(
-    "path, value, name",
-    [
-        (
-            "linux.namespaces",
-            [{"type": "mount"}, {"type": "user"}],
-            "linux.namespaces: user namespace",
-        ),
-        ("linux.namespaces", [{"type": "time"}], "linux.namespaces: time namespace"),
-    ],
-)
-def test_what_is_not_supported_yet_is_named(bundle, path, value, name):
-    doc = changed(MINIMAL, path, value)
-    assert refusal(spec.validate, doc, FACTS) == f"{name} is not supported yet"
-
-
 def test_net_devices_want_a_namespace_that_is_not_theirs(bundle):
     doc = changed(MINIMAL, "linux.netDevices", {"eth0": {}})
     message = "unable to move network devices without a NET namespace"
