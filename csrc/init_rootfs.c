@@ -218,6 +218,17 @@ int op_mkdir(const struct args *a, struct failure *f)
 
 /* --- devices --- */
 
+/* Is it the device that an OP_DEVICE wants? */
+static int is_device(int fd, const struct args *a)
+{
+	struct statx st;
+
+	if (fd_stat(fd, &st) < 0 || !is_type(&st, a->v[1].u & S_IFMT))
+		return 0;
+	return is_type(&st, S_IFIFO) ||
+	       (st.stx_rdev_major == a->v[2].u && st.stx_rdev_minor == a->v[3].u);
+}
+
 /* Is it what an earlier bind_device() has left in the image: an empty file that nobody may open? */
 static int is_placeholder(int parent, const char *name)
 {
@@ -228,8 +239,9 @@ static int is_placeholder(int parent, const char *name)
 }
 
 /* A user namespace may not make devices: put the host's node on an empty file. */
-static int bind_device(int parent, const char *name, const char *path, struct failure *f)
+static int bind_device(int parent, const char *name, const struct args *a, struct failure *f)
 {
+	const char *path = a->v[0].s, *source = a->v[6].len ? a->v[6].s : path;
 	cleanup_fd int file = -1;
 	cleanup_fd int mnt = -1;
 	long err = sys4(__NR_mknodat, parent, name, S_IFREG, 0);
@@ -241,8 +253,11 @@ static int bind_device(int parent, const char *name, const char *path, struct fa
 	file = (int)sys3(__NR_openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (file < 0)
 		return fail(f, file, STEP_DEVICE_BIND);
-	mnt = mount_bind(AT_FDCWD, path, file, path, 0);
-	return mnt < 0 ? fail(f, mnt, STEP_DEVICE_BIND) : 0;
+	mnt = mount_bind(AT_FDCWD, source, file, path, 0);
+	if (mnt < 0)
+		return fail(f, mnt, STEP_DEVICE_BIND);
+	/* What the host calls so may be another device. */
+	return is_device(mnt, a) ? 0 : fail(f, ENODEV, STEP_DEVICE_VERIFY);
 }
 
 /* What was made must be what is there now: a racing rename must not get its mode changed. */
@@ -255,10 +270,7 @@ static int finish_device(int fd, const struct args *a, struct failure *f)
 
 	if (err < 0)
 		return fail(f, err, STEP_DEVICE_VERIFY);
-	if (!is_type(&st, mode & S_IFMT))
-		return fail(f, ENODEV, STEP_DEVICE_VERIFY);
-	if (!is_type(&st, S_IFIFO) &&
-	    (st.stx_rdev_major != a->v[2].u || st.stx_rdev_minor != a->v[3].u))
+	if (!is_device(fd, a))
 		return fail(f, ENODEV, STEP_DEVICE_VERIFY);
 	/* A default ACL or a setgid directory had a say in it. */
 	if ((st.stx_mode & 07777) != (mode & 07777)) {
@@ -284,7 +296,7 @@ int op_device(const struct args *a, struct failure *f)
 		return fail(f, parent, STEP_MKDIR);
 	err = sys4(__NR_mknodat, parent, name, a->v[1].u, dev);
 	if (err == -EPERM || (err == -EEXIST && is_placeholder(parent, name)))
-		return bind_device(parent, name, path, f);
+		return bind_device(parent, name, a, f);
 	if (err == -EEXIST)
 		return 0;
 	if (err < 0)

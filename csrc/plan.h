@@ -54,7 +54,8 @@ enum plan_op {
 				 *          set and clear, propagation flags */
 	OP_REMOUNT,		/* s u      target, MS_* to add to its present flags (bind remount) */
 	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
-	OP_DEVICE,		/* s u u u u u  path, st_mode, major, minor, uid, gid */
+	OP_DEVICE,		/* s u u u u u s  path, st_mode, major, minor, uid, gid, the host's node if it
+				 *          has to be bound and is not at the same path ("") */
 	OP_SOURCE,		/* s        open this path, and let pyrunc take the descriptor: MSG_SOURCE */
 	OP_MKDIR,		/* s u      path, mode: with its missing parents, root 0:0 */
 	OP_PIVOT,		/*          pivot_root to the rootfs, drop the old root */

@@ -123,6 +123,22 @@ def same_namespace(path: str, type: str) -> bool:
         return False  # this kernel has no namespaces of that type
 
 
+def device_nodes(devices: "list[dict[str, Any]]") -> "dict[str, str]":
+    """Path in the container -> the host's node of that device, where they are not the same."""
+    found = {}
+    for device in devices:
+        kind = "block" if device["type"] == "b" else "char"
+        numbers = f"{device.get('major', 0)}:{device.get('minor', 0)}"
+        try:
+            rows = files.read_text(f"/sys/dev/{kind}/{numbers}/uevent").splitlines()
+        except OSError:
+            continue
+        names = [row.removeprefix("DEVNAME=") for row in rows if row.startswith("DEVNAME=")]
+        if names and f"/dev/{names[0]}" != device["path"]:
+            found[device["path"]] = f"/dev/{names[0]}"
+    return found
+
+
 def now() -> str:
     """RFC 3339 in UTC with nanoseconds, zeros at the end of the fraction trimmed."""
     ns = time.time_ns()

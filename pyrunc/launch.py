@@ -127,7 +127,7 @@ class Launch:
 
         self.nofile = attributes.make_room()
         self.lock = container.claim(self.root, self.id)
-        self.undo.append(self._unclaim)
+        self.undo.append(lambda: container.remove_directory(f"{self.root}/{self.id}"))
         if os.environ.get("NOTIFY_SOCKET"):
             from pyrunc import notify
 
@@ -234,9 +234,12 @@ class Launch:
 
     def _facts(self) -> "dict[str, Any]":
         """What the plan needs to know about this host."""
-        joined = namespaces.joined(self.spec.get("linux") or {})
+        linux = self.spec.get("linux") or {}
+        joined = namespaces.joined(linux)
+        mapped = "user" in namespaces.listed(linux)
         return {
             **host.facts(*plan_create.facts_for(self.spec, self.no_pivot)),
+            "device_nodes": host.device_nodes(linux.get("devices", ())) if mapped else {},
             "cgroup_paths": self.paths,
             "same_namespaces": [kind for kind, path in joined if host.same_namespace(path, kind)],
         }
@@ -392,9 +395,6 @@ class Launch:
         if cgroups.pids(self.paths):  # a container without a pid namespace of its own
             cgroups.kill_all(self.paths, 9)
         self.driver.remove()
-
-    def _unclaim(self) -> None:
-        container.remove_directory(f"{self.root}/{self.id}")
 
 
 def _warn(text: str) -> None:

@@ -33,7 +33,7 @@ FIELDS = {
     "bind": "source target flags:ms cleared:ms set:attr clear:attr *propagation:propagation",
     "remount": "target flags:ms",
     "symlink": "content path replace:flag",
-    "device": "path mode:octal major minor uid gid",
+    "device": "path mode:octal major minor uid gid source",
     "source": "path",
     "mkdir": "path mode:octal",
     "pivot": "",

@@ -137,9 +137,10 @@ class Plan:
         mode: int,
         numbers: "tuple[int, int]",
         owner: "tuple[int, int]" = (0, 0),
+        source: str = "",
         origin: str = "",
     ) -> None:
-        self.add("device", path, mode, *numbers, *owner, origin=origin)
+        self.add("device", path, mode, *numbers, *owner, source, origin=origin)
 
     def source(self, path: str) -> None:
         self.add("source", path)

@@ -80,7 +80,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     mounts.mount(plan, entries, linux, facts, fds)
     # After the mounts: they live on the /dev that mounts[] brought.
     if own_dev:
-        rootfs.devices(plan, linux)
+        rootfs.devices(plan, linux, facts)
         rootfs.links(plan, facts)
     # Limits, prestart and createRuntime: once the tree is whole, before it becomes "/".
     plan.sync(lib.SYNC_MOUNTED)

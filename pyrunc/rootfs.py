@@ -60,8 +60,12 @@ def propagate_root(plan: "Plan", linux: "Doc", bound: bool) -> None:
         plan.propagate(flags)
 
 
-def devices(plan: "Plan", linux: "Doc") -> None:
-    """The nodes every container has, unless configured otherwise, then linux.devices."""
+def devices(plan: "Plan", linux: "Doc", facts: "Doc") -> None:
+    """The nodes every container has, unless configured otherwise, then linux.devices.
+
+    facts: device_nodes, if the host's have to be bound: path -> the host's node.
+    """
+    nodes = facts.get("device_nodes", {})
     configured = linux.get("devices", ())
     paths = {clean(device["path"]) for device in configured}
     for path, major, minor in DEFAULT_DEVICES:
@@ -80,6 +84,7 @@ def devices(plan: "Plan", linux: "Doc") -> None:
             kind | device.get("fileMode", 0o666) & 0o7777,
             (device.get("major", 0), device.get("minor", 0)),
             (device.get("uid", 0), device.get("gid", 0)),
+            nodes.get(device["path"], ""),
             f"linux.devices[{i}]",
         )
 

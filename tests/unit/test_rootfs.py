@@ -81,20 +81,20 @@ DEFAULTS = {
 
 
 def test_default_devices():
-    found = ops(rootfs.devices, {})
+    found = ops(rootfs.devices, {}, {})
     assert {(op[1], op[3:5]) for op in found} == set(DEFAULTS.items())
-    assert all(op[2] == 0o20666 and op[5:] == (0, 0) for op in found)
+    assert all(op[2] == 0o20666 and op[5:] == (0, 0, "") for op in found)
 
 
 def test_configured_device_replaces_a_default_one():
     device = {"path": "/dev//null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}
-    found = [op for op in ops(rootfs.devices, {"devices": [device]}) if op[1] == "/dev/null"]
-    assert found == [("device", "/dev/null", 0o20600, 1, 3, 0, 0)]
+    found = [op for op in ops(rootfs.devices, {"devices": [device]}, {}) if op[1] == "/dev/null"]
+    assert found == [("device", "/dev/null", 0o20600, 1, 3, 0, 0, "")]
 
 
 def test_configured_ptmx_is_ours_to_link():
     device = {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}
-    assert "/dev/ptmx" not in [op[1] for op in ops(rootfs.devices, {"devices": [device]})]
+    assert "/dev/ptmx" not in [op[1] for op in ops(rootfs.devices, {"devices": [device]}, {})]
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,19 @@ def test_configured_ptmx_is_ours_to_link():
     ],
 )
 def test_mode_of_a_device(device, mode):
-    found = ops(rootfs.devices, {"devices": [{"path": "/x", "major": 9, "uid": 3, **device}]})
-    assert found[-1] == ("device", "/x", mode, 9, 0, 3, 0)
+    found = ops(rootfs.devices, {"devices": [{"path": "/x", "major": 9, "uid": 3, **device}]}, {})
+    assert found[-1] == ("device", "/x", mode, 9, 0, 3, 0, "")
+
+
+def test_the_hosts_node_of_a_device():
+    device = {"path": "/dev/z", "type": "c", "major": 1, "minor": 5}
+    found = ops(rootfs.devices, {"devices": [device]}, {"device_nodes": {"/dev/z": "/dev/zero"}})
+    assert found[-1][-1] == "/dev/zero"
 
 
 def test_unknown_device_type():
     with pytest.raises(Error, match='^invalid device type "z"$'):
-        ops(rootfs.devices, {"devices": [{"path": "/x", "type": "z"}]})
+        ops(rootfs.devices, {"devices": [{"path": "/x", "type": "z"}]}, {})
 
 
 @pytest.mark.parametrize("kcore", [True, False])

@@ -123,29 +123,52 @@ def podman(podman_store):
     engine.check()
 
 
-@pytest.fixture(scope="session")
-def docker_daemon(make_sandbox, archive):
-    """`docker` on a dockerd that reads the configuration in README.md."""
+def start_docker(make_sandbox, archive, **changes):
+    """`docker` on a dockerd that reads the configuration in README.md, with changes to it."""
     sandbox = make_sandbox("dockerd", "docker", "containerd", "iptables")
     path = "/etc/docker/daemon.json"
-    config = {**json.loads(settings()[path]), "cgroup-parent": f"/{PREFIX}-docker"}
+    config = {**json.loads(settings()[path]), "cgroup-parent": f"/{PREFIX}-docker", **changes}
     config["runtimes"]["reference"] = {"path": REFERENCE}
     sandbox.write(path, json.dumps(config))
+    for kind in "ug":
+        sandbox.write(f"/etc/sub{kind}id", "daemon:100000:65536\n")
     sandbox("ln", "-sf", "pyrunc", "/usr/local/bin/runc")  # what BuildKit runs
     # -500, the default, takes CAP_SYS_RESOURCE.
     sandbox.daemon("dockerd", "--oom-score-adjust=0", "--userland-proxy=false")
     engine = Engine(sandbox, "/run/docker/runtime-runc/moby", "docker")
     wait_for(lambda: engine("version", code=None).code == 0, what="dockerd")
     engine("load", "--quiet", "--input", archive)
-    engine("run", "--rm", "--net", "host", IMAGE, "true")  # /run/docker/netns/default stays
+    # /run/docker/netns/default stays
+    engine("run", "--rm", "--net=host", "--userns=host", IMAGE, "true")
     engine.settle()
     return engine
+
+
+def clean_docker(engine):
+    """Remove every container, and see that nothing else is left."""
+    if names := engine("ps", "--all", "--quiet").stdout.split():
+        engine("rm", "--force", "--volumes", *names, code=None)
+    engine.check()
+
+
+@pytest.fixture(scope="session")
+def docker_daemon(make_sandbox, archive):
+    return start_docker(make_sandbox, archive)
 
 
 @pytest.fixture
 def docker(docker_daemon):
     yield docker_daemon
-    engine = docker_daemon
-    if names := engine("ps", "--all", "--quiet").stdout.split():
-        engine("rm", "--force", "--volumes", *names, code=None)
-    engine.check()
+    clean_docker(docker_daemon)
+
+
+@pytest.fixture(scope="session")
+def remapped_daemon(make_sandbox, archive):
+    """A dockerd that maps the root of its containers to nobody of the host."""
+    return start_docker(make_sandbox, archive, **{"userns-remap": "daemon"})
+
+
+@pytest.fixture
+def remapped(remapped_daemon):
+    yield remapped_daemon
+    clean_docker(remapped_daemon)
