@@ -544,7 +544,8 @@ int op_bind(const struct args *a, struct failure *f)
 		if (mnt < 0)
 			return -1;
 	} else {
-		mnt = mount_bind(given >= 0 ? given : AT_FDCWD, source, target, path, a->v[2].u & MS_REC);
+		mnt = mount_bind(given >= 0 ? given : AT_FDCWD, source, target, path,
+				 a->v[2].u & MS_REC);
 		if (mnt < 0)
 			return fail_value(f, mnt, mnt == -ESTALE ? STEP_MOVED : STEP_MOUNT,
 					  (u64)target);

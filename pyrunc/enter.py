@@ -9,7 +9,7 @@ until the process is in the container's cgroup, where `delete` finds it.
 
 import os
 
-from pyrunc import attributes, container, files, handshake, host, plan_exec, process, procfs, spec
+from pyrunc import attributes, container, handshake, host, plan_exec, process, procfs, spec
 from pyrunc._core import lib
 from pyrunc.cgroups import entry, fs
 from pyrunc.errors import INIT_FAILED, START_FAILED, Error

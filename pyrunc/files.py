@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error
 
 
 def read(path: "str | bytes", dir_fd: "int | None" = None) -> bytes:
@@ -80,14 +80,6 @@ def replace(
     except OSError:
         unlink(temp)
         raise
-
-
-def absolute(path: str) -> str:
-    """The path as it is named from wherever we go.  Error: the working directory was deleted."""
-    try:
-        return os.path.abspath(path)
-    except OSError as err:
-        raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
 
 
 def unlink(path: str) -> None:

@@ -10,7 +10,6 @@ from pyrunc import (
     attributes,
     cgroups,
     container,
-    files,
     handshake,
     host,
     namespaces,
@@ -20,7 +19,6 @@ from pyrunc import (
     procfs,
     record,
     spec,
-    userns,
 )
 from pyrunc._core import lib
 from pyrunc.errors import INIT_FAILED, START_FAILED, Error
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 
     from pyrunc.netdevices import Move
     from pyrunc.notify import Relay
-
-PID_MARK = 9876543210987654  # stands where init puts the pid it has in its own namespace
 
 
 class Launch:
@@ -165,6 +161,8 @@ class Launch:
         self._in_cgroups(self.driver.prepare)
         self.undo.append(self._remove_cgroups)
         if self.has_users:
+            from pyrunc import userns
+
             userns.give_pipes(self.stdio, self.record["config"])
         fds: list[int] = []
         try:
@@ -236,10 +234,10 @@ class Launch:
         """What the plan needs to know about this host."""
         linux = self.spec.get("linux") or {}
         joined = namespaces.joined(linux)
-        mapped = "user" in namespaces.listed(linux)
+        nodes = linux.get("devices", []) if "user" in namespaces.listed(linux) else []
         return {
             **host.facts(*plan_create.facts_for(self.spec, self.no_pivot)),
-            "device_nodes": host.device_nodes(linux.get("devices", ())) if mapped else {},
+            "device_nodes": host.device_nodes(nodes),
             "cgroup_paths": self.paths,
             "same_namespaces": [kind for kind, path in joined if host.same_namespace(path, kind)],
         }
@@ -275,17 +273,12 @@ class Launch:
                 "nofile": self.nofile,
                 "rootless": self.rootless,
                 "host_limits": self.has_users,
-                "hook_state": self._hook_halves,
+                "hook_state": lambda status: passed.hook_halves(self.record, status),
             },
         )
         for text in plan.warnings:
             _warn(text)
         return plan
-
-    def _hook_halves(self, status: str) -> "tuple[str, str]":
-        text = container.hook_state(self.record, status, PID_MARK)
-        before, _, after = text.partition(str(PID_MARK))
-        return before, after
 
     # --- the host's part in the conversation ---
 
@@ -293,6 +286,8 @@ class Launch:
         if point == lib.SYNC_PLACE:
             self._in_cgroups(self.driver.take, init.first)
         elif point == lib.SYNC_UNSHARED:
+            from pyrunc import userns
+
             new = self.has_users and not namespaces.listed(self.spec["linux"])["user"]
             userns.write(init.pid or init.first, self.spec["linux"], new, self.rootless)
         elif point == lib.SYNC_MOUNTED:

@@ -67,3 +67,10 @@ def _open_namespace(path: str) -> int:
     except OSError as err:
         why = Error.os("open", path, err).message
         raise Error(f"{START_FAILED}failed to open namespace path: {why}") from err
+
+
+def hook_halves(record: "dict[str, Any]", status: str) -> "tuple[str, str]":
+    """The state document before and after the pid, which init knows by the hook's namespace."""
+    mark = 9876543210987654
+    before, _, after = container.hook_state(record, status, mark).partition(str(mark))
+    return before, after
