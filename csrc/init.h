@@ -45,6 +45,7 @@ struct init_state {
 	int empty;        /* O_PATH, the empty tmpfs that masks directories */
 	int idmap;        /* OP_IDMAP: a user namespace for the next mount */
 	int idmap_below;  /* ... and for all below it */
+	u64 idmap_asked;  /* ... done by the host, which knows the mount by this number */
 	int awaiting;     /* past the no-return line: exec.fifo; before it: 0 */
 	const char *path; /* the program OP_LOOKUP found */
 	char home[4096];  /* "HOME=..." that OP_HOME found */
@@ -98,8 +99,11 @@ __attribute__((noreturn)) void leave(int status);
 int send_pid(u64 pid);
 /* init_sync.c: let pyrunc take a descriptor (MSG_LISTENER, MSG_SOURCE), then close it. */
 int send_descriptor(u32 type, int fd, struct failure *f);
-/* init_sync.c: a descriptor (O_PATH) of a bind source that we may not reach, from pyrunc; or -1. */
-int ask_for_source(const char *path);
+/*
+ * init_sync.c: a descriptor of a bind source that we may not reach, from pyrunc; or -1.  It is an
+ * O_PATH one, or if `mapped` is not 0 (see OP_IDMAP) a mount of its own.
+ */
+int ask_for_source(const char *path, u64 mapped);
 /* init_sync.c: report a warning that changes nothing (STEP_*, value). */
 void warn(u32 step, s32 err, u64 value);
 

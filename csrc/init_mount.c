@@ -347,20 +347,33 @@ int op_idmap(const struct args *a, struct failure *f)
 	(void)f;
 	self.idmap = arg_fd(a, 0);
 	self.idmap_below = (int)a->v[1].u;
+	self.idmap_asked = a->v[2].u;
 	return 0;
 }
 
-/* Bind with other owners. */
-static int bind_mapped(const char *source, int target, u64 flags, struct failure *f)
+/* A detached mount of `source` with other owners. */
+static int clone_mapped(const char *source, u64 flags, struct failure *f)
 {
 	int tree = clone_mount(AT_FDCWD, source, flags);
 
 	if (tree < 0)
-		return fail_value(f, tree, STEP_MOUNT, (u64)target);
+		return fail(f, tree, STEP_MOUNT);
 	if (map_ids(tree, f) < 0) {
 		(void)close_fd(tree);
 		return -1;
 	}
+	return tree;
+}
+
+/* Bind with other owners; what the host has done already comes as `tree`. */
+static int bind_mapped(const char *source, int tree, int target, u64 flags, struct failure *f)
+{
+	if (tree >= 0)
+		self.idmap = -1;
+	else
+		tree = clone_mapped(source, flags, f);
+	if (tree < 0)
+		return -1;
 	tree = attach_mount(tree, target);
 	return tree < 0 ? fail_value(f, tree, STEP_MOUNT, (u64)target) : tree;
 }
@@ -516,6 +529,7 @@ int op_mount(const struct args *a, struct failure *f)
 int op_bind(const struct args *a, struct failure *f)
 {
 	const char *source = a->v[0].s, *path = a->v[1].s;
+	const u64 asked = self.idmap >= 0 ? self.idmap_asked : 0;
 	cleanup_fd int given = -1;
 	struct mount_attr attr = { .attr_set = a->v[4].u, .attr_clr = a->v[5].u };
 	cleanup_fd int target = -1;
@@ -523,10 +537,12 @@ int op_bind(const struct args *a, struct failure *f)
 	struct statx st;
 	long err;
 
-	err = sys5(__NR_statx, AT_FDCWD, source, 0, STATX_TYPE, &st);
-	/* The root of a user namespace may not reach what the host's root lets it have. */
+	err = -EACCES;
+	if (!asked)
+		err = sys5(__NR_statx, AT_FDCWD, source, 0, STATX_TYPE, &st);
+	/* The root of a user namespace may not reach, or map, what the host's root lets it have. */
 	if (err == -EACCES) {
-		given = ask_for_source(source);
+		given = ask_for_source(source, asked);
 		if (given >= 0) {
 			source = "";
 			err = fd_stat(given, &st);
@@ -540,7 +556,8 @@ int op_bind(const struct args *a, struct failure *f)
 	if (check_not_root(target, f) < 0)
 		return -1;
 	if (self.idmap >= 0) {
-		mnt = bind_mapped(source, target, a->v[2].u & MS_REC, f);
+		mnt = bind_mapped(source, given, target, a->v[2].u & MS_REC, f);
+		given = -1; /* it is `mnt` */
 		if (mnt < 0)
 			return -1;
 	} else {
@@ -560,8 +577,13 @@ int op_bind(const struct args *a, struct failure *f)
 
 int op_source(const struct args *a, struct failure *f)
 {
-	int fd = (int)sys4(__NR_openat, AT_FDCWD, a->v[0].s, O_PATH | O_CLOEXEC, 0);
+	int fd;
 
+	if (self.idmap >= 0) {
+		fd = clone_mapped(a->v[0].s, a->v[1].u, f);
+		return fd < 0 ? -1 : send_descriptor(MSG_SOURCE, fd, f);
+	}
+	fd = (int)sys4(__NR_openat, AT_FDCWD, a->v[0].s, O_PATH | O_CLOEXEC, 0);
 	return fd < 0 ? fail(f, fd, STEP_SOURCE) : send_descriptor(MSG_SOURCE, fd, f);
 }
 

@@ -76,9 +76,9 @@ int send_descriptor(u32 type, int fd, struct failure *f)
 	return 0;
 }
 
-int ask_for_source(const char *path)
+int ask_for_source(const char *path, u64 mapped)
 {
-	const struct message m = { .type = MSG_UNREACHABLE };
+	const struct message m = { .type = MSG_UNREACHABLE, .value = mapped };
 	char go;
 	struct vector part = { &go, 1 };
 	struct {

@@ -46,8 +46,9 @@ enum plan_op {
 	OP_PROPAGATE,		/* u        mount(2) propagation flags on "/" */
 	OP_ROOT,		/* s u      host path of the rootfs: open it; 1: its parent mount becomes
 				 *          private and it is bound onto itself first */
-	OP_IDMAP,		/* f u      the next mount or bind shows owners as this user namespace maps them;
-				 *          1: all below it do, too */
+	OP_IDMAP,		/* f u u    the next mount, bind or source shows owners as this user namespace maps
+				 *          them; 1: all below it do, too; n: only the host may do that, to
+				 *          the source of this bind: MSG_UNREACHABLE */
 	OP_MOUNT,		/* s s s s u u s u*  source, target, fstype, data, MS_* flags, MOUNT_* options,
 				 *          bind source to fall back on ("" none), propagation flags */
 	OP_BIND,		/* s s u u u u u*  source, target, MS_* set, MS_* cleared, MOUNT_ATTR_* recursive
@@ -56,7 +57,8 @@ enum plan_op {
 	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
 	OP_DEVICE,		/* s u u u u u s  path, st_mode, major, minor, uid, gid, the host's node if it
 				 *          has to be bound and is not at the same path ("") */
-	OP_SOURCE,		/* s        open this path, and let pyrunc take the descriptor: MSG_SOURCE */
+	OP_SOURCE,		/* s u      open this path, or after OP_IDMAP clone its mount (MS_REC: with all
+				 *          below), and let pyrunc take the descriptor: MSG_SOURCE */
 	OP_MKDIR,		/* s u      path, mode: with its missing parents, root 0:0 */
 	OP_PIVOT,		/*          pivot_root to the rootfs, drop the old root */
 	OP_HIDE,		/* s        host proc or sysfs mount to detach (before OP_MOVE) */
@@ -122,8 +124,9 @@ enum plan_message {
 	MSG_WARN = 3,		/* step, value: a capability that ambient refuses, ... */
 	MSG_FAIL = 4,		/* op index, step, errno, value, text */
 	MSG_LISTENER = 5,	/* value: descriptor of a seccomp listener, to be taken before the GO */
-	MSG_UNREACHABLE = 6,	/* text: a bind source that our user may not reach; the GO brings its
-				 * descriptor along, or else it is out of reach for pyrunc, too */
+	MSG_UNREACHABLE = 6,	/* text: a bind source that our user may not reach, value: or 0, or which we
+				 * may not ID-map, as OP_IDMAP has it; the GO brings its descriptor along,
+				 * or else it is out of reach for pyrunc, too */
 	MSG_SOURCE = 7,		/* value: descriptor of a bind source, to be taken before the GO */
 };
 

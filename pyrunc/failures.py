@@ -285,6 +285,10 @@ def other(args: "Args", step: int, err: int, value: int) -> str:
         return f"can't remount {args[0]} read-only: {why}"
     if step in (lib.STEP_MKDIR, lib.STEP_TARGET):
         return f"mkdir {args[0]}: {why}"
+    if step == lib.STEP_IDMAP:  # of a source; a mount has its own words
+        return f"failed to set MOUNT_ATTR_IDMAP on {args[0]}: {idmap(why, value)}"
+    if step == lib.STEP_MOUNT:
+        return f"open_tree {args[0]}: {why}"
     if step == lib.STEP_CHDIR:
         return f'chdir to cwd ("{args[0]}") set in config.json failed: {why}'
     if step == lib.STEP_CWD_OUTSIDE:

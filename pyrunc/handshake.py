@@ -109,13 +109,14 @@ def converse(
     warn: "Callable[[str], None]",
     idle: "Callable[[], None] | None" = None,
     on_listener: "Callable[[Init, int], None] | None" = None,
-    on_unreachable: "Callable[[Init, str], int] | None" = None,
+    on_unreachable: "Callable[[Init, str, int], int] | None" = None,
 ) -> None:
     """Answer init until it hangs up. on_sync(init, SYNC_*) does the host's part, then GO is sent.
 
     idle: called again and again while init has nothing to say.
     on_listener(init, descriptor): takes the listener of a filter that has an agent.
-    on_unreachable(init, path): a descriptor of a bind source that init may not reach, or -1.
+    on_unreachable(init, path, number): a descriptor of a bind source that init may not reach, or
+    -1.  number: 0, or as in the plan that of a mount that init may not ID-map.
     Raises Error if init fails or ends early; whatever on_sync raises passes through.
     """
     ready = False
@@ -147,7 +148,7 @@ def converse(
             _go(init)
         elif kind == lib.MSG_UNREACHABLE:
             path = os.fsdecode(data[HEAD:])
-            _go(init, on_unreachable(init, path) if on_unreachable else -1)
+            _go(init, on_unreachable(init, path, value) if on_unreachable else -1)
         elif kind == lib.MSG_WARN:
             from pyrunc import failures
 

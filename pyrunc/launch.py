@@ -301,10 +301,10 @@ class Launch:
         state = container.hook_state(self.record, "creating", init.pid)
         agent.hand_over(self.spec["linux"]["seccomp"], state, init, fd)
 
-    def _on_unreachable(self, init: handshake.Init, path: str) -> int:
+    def _on_unreachable(self, init: handshake.Init, path: str, number: int) -> int:
         from pyrunc import visit
 
-        return -1 if self.rootless else visit.source(init.pid, path)
+        return -1 if self.rootless else visit.source(init.pid, path, self.spec, number)
 
     def _mounted(self, pid: int) -> None:
         """OOM score and limits, then the hooks that run beside the runtime."""

@@ -246,12 +246,15 @@ def mount(  # noqa: PLR0917
 ) -> None:
     """mounts[] in their order.  fds: ("idmap", number) -> user namespace of an ID-mapped one."""
     label = linux.get("mountLabel", "")
+    users = any(ns["type"] == "user" for ns in linux.get("namespaces", ()))
     own_cgroup = any(ns["type"] == "cgroup" for ns in linux.get("namespaces", ()))
     for entry in entries:
         fstype = entry.fstype
         if entry.idmap:
             below = int(entry.idmap == "ridmap")
-            plan.idmap(fds["idmap", entry.index], below, entry.origin)
+            # Whose file system it is, may map it: the source of a bind is the host's.
+            asked = entry.index + 1 if users and fstype == "bind" else 0
+            plan.idmap(fds["idmap", entry.index], below, asked, entry.origin)
         if fstype == "bind":
             plan.bind(
                 entry.source,

@@ -92,8 +92,8 @@ class Plan:
     def root(self, path: str, own_mounts: int) -> None:
         self.add("root", path, own_mounts, origin="root.path")
 
-    def idmap(self, fd: int, below: int, origin: str = "") -> None:
-        self.add("idmap", Fd(fd), below, origin=origin)
+    def idmap(self, fd: int, below: int, asked: int = 0, origin: str = "") -> None:
+        self.add("idmap", Fd(fd), below, asked, origin=origin)
 
     def mount(
         self,
@@ -142,8 +142,8 @@ class Plan:
     ) -> None:
         self.add("device", path, mode, *numbers, *owner, source, origin=origin)
 
-    def source(self, path: str) -> None:
-        self.add("source", path)
+    def source(self, path: str, flags: int = 0) -> None:
+        self.add("source", path, flags)
 
     def mkdir(self, path: str, mode: int, origin: str = "") -> None:
         self.add("mkdir", path, mode, origin=origin)

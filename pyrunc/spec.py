@@ -285,11 +285,20 @@ def _check_net_devices(devices: "Doc | None", facts: "dict[str, Any]") -> None:
 def _check_mounts(mounts: "list[Doc]", kinds: "dict[str, str]") -> None:
     for index, mount in enumerate(mounts):
         name = f"mounts[{index}]"
+        options = mount.get("options", ())
         uids, gids = mount.get("uidMappings"), mount.get("gidMappings")
         if bool(uids) != bool(gids):
             raise Error(f"{name} has only one of uidMappings and gidMappings")
-        for option in ("idmap", "ridmap"):
-            if option in mount.get("options", ()) and not uids and "user" not in kinds:
+        mapped = [option for option in options if option in ("idmap", "ridmap")]
+        if uids and gids:
+            from pyrunc import userns
+
+            userns.check_mappings(f"{name}.uidMappings", uids)
+            userns.check_mappings(f"{name}.gidMappings", gids)
+        if os.geteuid() and (uids or mapped):
+            raise Error(f"{name}: id-mapped mounts are not supported for rootless containers")
+        for option in mapped:
+            if not uids and "user" not in kinds:
                 raise Error(
                     f"{name} has the option {option}, but no mappings, "
                     "and the container has no user namespace to take them from"

@@ -5,7 +5,7 @@ May touch: a short-lived process of ours.
 
 import os
 
-from pyrunc import handshake, namespaces, userns
+from pyrunc import handshake, idmaps, mounts, namespaces, userns
 from pyrunc._core import lib
 from pyrunc.errors import Error
 from pyrunc.plan import Plan
@@ -34,11 +34,41 @@ def adopt_mappings(linux: "Doc", path: str, warn: "Callable[[str], None]") -> No
     linux.update(found)
 
 
-def source(pid: int, path: str) -> int:
-    """A descriptor (O_PATH) of what path is in the mount namespace of process pid; -1: nothing."""
+def source(pid: int, path: str, spec: "Doc", number: int) -> int:
+    """A descriptor (O_PATH) of what path is in the mount namespace of process pid; -1: nothing.
+
+    number: not 0: a mount of it, ID-mapped as mounts[number - 1] of spec wants it.
+    """
     plan = Plan()
     plan.join(0, namespaces.CLONE_NEWNS)
+    if number:
+        return _mapped_source(plan, pid, path, spec, number - 1)
     plan.source(path)
+    try:
+        return _take(plan, pid)
+    except Error:
+        return -1
+
+
+def _mapped_source(plan: Plan, pid: int, path: str, spec: "Doc", index: int) -> int:
+    mount = spec["mounts"][index]
+    place: "dict[Any, int]" = {}
+    fds: "list[int]" = []
+    try:
+        idmaps.open_all([(index, mount)], spec["linux"], place, fds)
+        plan.idmap(1, int(mounts.idmap(mount) == "ridmap"))
+        plan.source(path, mounts.MS_REC if "rbind" in mount.get("options", ()) else 0)
+        return _take(plan, pid, fds)
+    except Error as err:
+        where = f'error mounting "{path}" to rootfs at "{mount["destination"]}"'
+        raise Error(f"{where}: {err.message}") from err
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _take(plan: Plan, pid: int, fds: "tuple[int, ...] | list[int]" = ()) -> int:
+    """The descriptor that the plan, with the mount namespace of pid and fds, lets us have."""
     taken = -1
 
     def take(init: handshake.Init, number: int) -> None:
@@ -48,10 +78,7 @@ def source(pid: int, path: str) -> int:
         os.close(pidfd)
         raise _Enough
 
-    try:
-        _visit(plan, f"/proc/{pid}/ns/mnt", on_listener=take)
-    except Error:
-        pass
+    _visit(plan, f"/proc/{pid}/ns/mnt", on_listener=take, fds=fds)
     return taken
 
 
@@ -82,14 +109,15 @@ def _visit(
     path: str,
     on_sync: "Callable[[handshake.Init, int], None]" = lambda init, value: None,
     on_listener: "Callable[[handshake.Init, int], None] | None" = None,
+    fds: "tuple[int, ...] | list[int]" = (),
 ) -> None:
-    """Run a plan with the namespace at path as its descriptor 0, until a callback has _Enough."""
+    """Run a plan with the namespace at path and fds as its descriptors, until it is _Enough."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as err:
         raise Error.os("open", path, err) from err
     try:
-        init = handshake.spawn(plan, [fd])
+        init = handshake.spawn(plan, [fd, *fds])
     finally:
         os.close(fd)
     try:

@@ -184,9 +184,7 @@ def test_mappings_that_no_kernel_takes(pyrunc, bundle, source):
     mapped(bundle, "/data", source, uidMappings=twice, gidMappings=twice)
     message = pyrunc.run(bundle, code=1).message
     number = len(bundle.mounts) - 1
-    assert message.endswith(
-        f"unable to make a user namespace with the mappings of mounts[{number}]: invalid argument"
-    )
+    assert message.endswith(f"mounts[{number}].uidMappings: containerID 0 is mapped twice")
 
 
 def test_what_cannot_be_mapped(pyrunc, bundle):
@@ -206,4 +204,106 @@ def test_no_child_is_left(pyrunc, bundle, source):
     mapped(bundle, "/data", source)
     name = pyrunc.create(bundle.sh("sleep 100"))
     assert not set(read(path).split()) - before
+    pyrunc("delete", "--force", name)
+
+
+# --- with a user namespace: only the host's root may map the host's file systems ---
+
+FIRST = 100000
+
+
+@pytest.fixture
+def users(bundle):
+    """A bundle with a user namespace, whose root is 100000 on the host."""
+    mapping = [{"containerID": 0, "hostID": FIRST, "size": 65536}]
+    bundle.namespace("user")
+    bundle.linux.update(uidMappings=mapping, gidMappings=mapping)
+    path = bundle.path
+    while path not in ("/tmp", "/"):
+        os.chmod(path, os.stat(path).st_mode | 0o011)
+        path = os.path.dirname(path)
+    for folder, _, names in os.walk(bundle.rootfs):
+        for name in ("", *names):
+            full = os.path.join(folder, name)
+            if os.lstat(full).st_nlink == 1 or not name:
+                os.lchown(full, FIRST, FIRST)
+    return bundle
+
+
+@pytest.mark.parametrize("option", ["idmap", "ridmap"])
+def test_mappings_of_the_container(pyrunc, users, source, option):
+    users.mount("/data", source, "rbind", option).sh(SHOW)
+    lines = pyrunc.run(users).stdout.splitlines()
+    # What is root's on the disk is root's in the container, whose root is nobody on the host.
+    assert lines == [". 0 0", "0 0 0", "7 7 7", "99 99 99"]
+    for names in users.process["capabilities"].values():
+        names.append("CAP_CHOWN")
+    users.sh("touch /data/new && chown 5:6 /data/new")
+    pyrunc.run(users)
+    made = os.stat(source / "new")
+    assert (made.st_uid, made.st_gid) == (5, 6)
+
+
+def test_without_it_the_files_are_nobodys(pyrunc, users, source):
+    users.mount("/data", source, "rbind").sh(SHOW)
+    assert ". 65534 65534" in pyrunc.run(users).stdout
+
+
+def test_mappings_of_a_mount_of_a_container_with_users(pyrunc, users, source):
+    own = [{"containerID": 0, "hostID": FIRST + 1000, "size": 100}]
+    mapped(users, "/data", source, "ro", "nosuid", uidMappings=own, gidMappings=own).sh(SHOW)
+    lines = pyrunc.run(users).stdout.splitlines()
+    assert lines == [". 1000 1000", "0 1000 1000", "7 1007 1007", "99 1099 1099"]
+    options = pyrunc.probe(users)["mounts"]["/data"]["options"]
+    assert {"ro", "nosuid", "idmapped"} <= set(options)
+
+
+def test_a_file_system_of_its_own_of_a_container_with_users(pyrunc, users):
+    own = [{"containerID": 0, "hostID": 5, "size": 100}]
+    mapped(users, "/data", "tmpfs", "mode=0751", kind="tmpfs", uidMappings=own, gidMappings=own)
+    users.args("stat", "-c", "%u %g %a", "/data")
+    result = pyrunc.run(users, code=None)
+    # Kernels let only some do that.
+    assert (
+        result.stdout == "5 5 751\n" or "failed to set MOUNT_ATTR_IDMAP on /data" in result.message
+    )
+
+
+def test_a_source_nobody_else_may_reach(pyrunc, users, source):
+    os.chmod(source.parent, 0o700)
+    (source.parent / "deep").mkdir()
+    (source.parent / "deep" / "file").write_text("text")
+    os.chmod(source.parent / "deep", 0o700)
+    try:
+        users.mount("/data", source.parent / "deep", "idmap").args("cat", "/data/file")
+        os.chmod(source.parent, 0o711)
+        assert pyrunc.run(users).stdout == "text"
+    finally:
+        os.chmod(source.parent, 0o755)
+
+
+def test_an_earlier_mount_as_the_source_with_users(pyrunc, users):
+    users.mount("/tmp", "tmpfs", "mode=1777", kind="tmpfs")
+    users.mount("/data", f"{users.rootfs}/tmp", "idmap")
+    users.args("stat", "-c", "%u %a", "/data")
+    # Only the container's mount namespace has it.
+    assert pyrunc.run(users).stdout == "0 1777\n"
+
+
+def test_a_bind_of_what_cannot_with_users(pyrunc, users):
+    users.mount("/data", "/proc/sys", "idmap")
+    message = pyrunc.run(users, code=1).message
+    assert 'error mounting "/proc/sys" to rootfs at "/data": ' in message
+    assert "failed to set MOUNT_ATTR_IDMAP on /proc/sys: file system proc: invalid arg" in message
+    assert pyrunc.names() == []
+
+
+def test_a_joined_user_namespace(pyrunc, users, make_bundle, source):
+    name = pyrunc.up(users.sh("sleep 100"))
+    bundle = users.namespace("user", f"/proc/{pyrunc.pid(name)}/ns/user")
+    for kind in ("pid", "network", "ipc", "uts"):
+        bundle.namespace(kind)
+    del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+    bundle.mount("/data", source, "idmap").sh(SHOW)
+    assert pyrunc.run(bundle).stdout.splitlines() == [". 0 0", "0 0 0", "7 7 7", "99 99 99"]
     pyrunc("delete", "--force", name)
