@@ -67,7 +67,7 @@ static const struct op_row {
 	[OP_BIND] = { "ssuuuuu*", op_bind },
 	[OP_REMOUNT] = { "su", op_remount },
 	[OP_SYMLINK] = { "ssu", op_symlink },
-	[OP_DEVICE] = { "suuuuus", op_device },
+	[OP_DEVICE] = { "suuuuusu", op_device },
 	[OP_SOURCE] = { "su", op_source },
 	[OP_MKDIR] = { "su", op_mkdir },
 	[OP_PIVOT] = { "", op_pivot },

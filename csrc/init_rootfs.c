@@ -284,6 +284,14 @@ static int finish_device(int fd, const struct args *a, struct failure *f)
 	return err < 0 ? fail(f, err, STEP_DEVICE_CHOWN) : 0;
 }
 
+/* What is there already must be it. */
+static int check_device(int parent, const char *name, const struct args *a, struct failure *f)
+{
+	cleanup_fd int fd = (int)sys3(__NR_openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && is_device(fd, a) ? 0 : fail(f, fd < 0 ? fd : ENODEV, STEP_DEVICE_VERIFY);
+}
+
 int op_device(const struct args *a, struct failure *f)
 {
 	const char *path = a->v[0].s, *name;
@@ -298,7 +306,7 @@ int op_device(const struct args *a, struct failure *f)
 	if (err == -EPERM || (err == -EEXIST && is_placeholder(parent, name)))
 		return bind_device(parent, name, a, f);
 	if (err == -EEXIST)
-		return 0;
+		return a->v[7].u ? check_device(parent, name, a, f) : 0;
 	if (err < 0)
 		return fail(f, err, STEP_MKNOD);
 	fd = (int)sys3(__NR_openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);

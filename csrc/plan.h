@@ -55,8 +55,9 @@ enum plan_op {
 				 *          set and clear, propagation flags */
 	OP_REMOUNT,		/* s u      target, MS_* to add to its present flags (bind remount) */
 	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
-	OP_DEVICE,		/* s u u u u u s  path, st_mode, major, minor, uid, gid, the host's node if it
-				 *          has to be bound and is not at the same path ("") */
+	OP_DEVICE,		/* s u u u u u s u  path, st_mode, major, minor, uid, gid, the host's node if it
+				 *          has to be bound and is not at the same path (""); what is there
+				 *          already stays, 1: if it is that device */
 	OP_SOURCE,		/* s u      open this path, or after OP_IDMAP clone its mount (MS_REC: with all
 				 *          below), and let pyrunc take the descriptor: MSG_SOURCE */
 	OP_MKDIR,		/* s u      path, mode: with its missing parents, root 0:0 */

@@ -33,7 +33,7 @@ FIELDS = {
     "bind": "source target flags:ms cleared:ms set:attr clear:attr *propagation:propagation",
     "remount": "target flags:ms",
     "symlink": "content path replace:flag",
-    "device": "path mode:octal major minor uid gid source",
+    "device": "path mode:octal major minor uid gid source strict:flag",
     "source": "path flags:ms",
     "mkdir": "path mode:octal",
     "pivot": "",

@@ -138,9 +138,10 @@ class Plan:
         numbers: "tuple[int, int]",
         owner: "tuple[int, int]" = (0, 0),
         source: str = "",
+        strict: int = 0,
         origin: str = "",
     ) -> None:
-        self.add("device", path, mode, *numbers, *owner, source, origin=origin)
+        self.add("device", path, mode, *numbers, *owner, source, strict, origin=origin)
 
     def source(self, path: str, flags: int = 0) -> None:
         self.add("source", path, flags)

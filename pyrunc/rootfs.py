@@ -85,7 +85,8 @@ def devices(plan: "Plan", linux: "Doc", facts: "Doc") -> None:
             (device.get("major", 0), device.get("minor", 0)),
             (device.get("uid", 0), device.get("gid", 0)),
             nodes.get(device["path"], ""),
-            f"linux.devices[{i}]",
+            strict=1,
+            origin=f"linux.devices[{i}]",
         )
 
 

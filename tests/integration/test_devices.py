@@ -62,6 +62,29 @@ def test_device_outside_dev(pyrunc, bundle):
     assert stat.S_ISCHR(os.stat(f"{bundle.rootfs}/node").st_mode)
 
 
+def test_a_device_that_is_there_already(pyrunc, bundle):
+    os.mknod(f"{bundle.rootfs}/node", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    device = {"path": "/node", "type": "c", "major": 1, "minor": 3}
+    bundle.linux["devices"] = [device, dict(device)]
+    assert pyrunc.run(bundle.args("stat", "-c", "%a", "/node")).stdout == "600\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "number", "fifo", "link"])
+def test_something_else_where_a_device_should_be(pyrunc, bundle, kind):
+    path = f"{bundle.rootfs}/node"
+    if kind == "file":
+        bundle.write("node", "")
+    elif kind == "link":
+        os.symlink("/dev/null", path)
+    else:
+        numbers = (stat.S_IFIFO, 0) if kind == "fifo" else (stat.S_IFCHR, os.makedev(1, 5))
+        os.mknod(path, numbers[0] | 0o666, numbers[1])
+    bundle.linux["devices"] = [{"path": "/node", "type": "c", "major": 1, "minor": 3}]
+    message = pyrunc.create(bundle, code=1).message
+    assert message.endswith("error creating device nodes: mknod /node: something else is there")
+    assert pyrunc.names() == []
+
+
 USE = "mknod /tmp/node c 1 11 && echo made; head -c 1 /tmp/node > /tmp/x && echo read"
 
 

@@ -83,13 +83,13 @@ DEFAULTS = {
 def test_default_devices():
     found = ops(rootfs.devices, {}, {})
     assert {(op[1], op[3:5]) for op in found} == set(DEFAULTS.items())
-    assert all(op[2] == 0o20666 and op[5:] == (0, 0, "") for op in found)
+    assert all(op[2] == 0o20666 and op[5:] == (0, 0, "", 0) for op in found)
 
 
 def test_configured_device_replaces_a_default_one():
     device = {"path": "/dev//null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}
     found = [op for op in ops(rootfs.devices, {"devices": [device]}, {}) if op[1] == "/dev/null"]
-    assert found == [("device", "/dev/null", 0o20600, 1, 3, 0, 0, "")]
+    assert found == [("device", "/dev/null", 0o20600, 1, 3, 0, 0, "", 1)]
 
 
 def test_configured_ptmx_is_ours_to_link():
@@ -110,13 +110,13 @@ def test_configured_ptmx_is_ours_to_link():
 )
 def test_mode_of_a_device(device, mode):
     found = ops(rootfs.devices, {"devices": [{"path": "/x", "major": 9, "uid": 3, **device}]}, {})
-    assert found[-1] == ("device", "/x", mode, 9, 0, 3, 0, "")
+    assert found[-1] == ("device", "/x", mode, 9, 0, 3, 0, "", 1)
 
 
 def test_the_hosts_node_of_a_device():
     device = {"path": "/dev/z", "type": "c", "major": 1, "minor": 5}
     found = ops(rootfs.devices, {"devices": [device]}, {"device_nodes": {"/dev/z": "/dev/zero"}})
-    assert found[-1][-1] == "/dev/zero"
+    assert found[-1][7:] == ("/dev/zero", 1)
 
 
 def test_unknown_device_type():
