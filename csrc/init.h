@@ -143,13 +143,13 @@ int op_device(const struct args *a, struct failure *f);
 int op_source(const struct args *a, struct failure *f);
 int op_mkdir(const struct args *a, struct failure *f);
 int op_nullio(const struct args *a, struct failure *f);
+int op_remount(const struct args *a, struct failure *f);
 int op_readonly(const struct args *a, struct failure *f);
 int op_mask(const struct args *a, struct failure *f);
 /* init_mount.c */
 int op_mount(const struct args *a, struct failure *f);
 int op_idmap(const struct args *a, struct failure *f);
 int op_bind(const struct args *a, struct failure *f);
-int op_remount(const struct args *a, struct failure *f);
 /* init_console.c */
 int op_console(const struct args *a, struct failure *f);
 int op_pidfd(const struct args *a, struct failure *f);

@@ -4,7 +4,6 @@
 #include "mount.h"
 #include <asm/statfs.h>
 #include <linux/errno.h>
-#include <linux/time_types.h>
 
 #define MNT_DETACH 2
 
@@ -17,8 +16,6 @@ enum {
 #endif
 	MODE_SIZE = 10, /* "mode=0755," */
 	MODE_DATA_MAX = 4096,
-	BUSY_TRIES = 5,
-	BUSY_WAIT_NS = 100000000,
 };
 
 /* Flags of a mount, as against those of its filesystem. */
@@ -585,22 +582,4 @@ int op_source(const struct args *a, struct failure *f)
 	}
 	fd = (int)sys4(__NR_openat, AT_FDCWD, a->v[0].s, O_PATH | O_CLOEXEC, 0);
 	return fd < 0 ? fail(f, fd, STEP_SOURCE) : send_descriptor(MSG_SOURCE, fd, f);
-}
-
-int op_remount(const struct args *a, struct failure *f)
-{
-	const struct __kernel_timespec wait = { .tv_nsec = BUSY_WAIT_NS };
-	cleanup_fd int mnt = path_open(a->v[0].s, 0);
-	int err;
-
-	if (mnt < 0)
-		return fail(f, mnt, STEP_REMOUNT);
-	/* EBUSY: a writer that is about to close its file, a virus scanner for one. */
-	for (int tries = 1;; tries++) {
-		err = mount_add_flags(mnt, a->v[1].u);
-		if (err != -EBUSY || tries == BUSY_TRIES)
-			break;
-		(void)sys2(__NR_nanosleep, &wait, NULL);
-	}
-	return err < 0 ? fail(f, err, STEP_REMOUNT) : 0;
 }

@@ -3,8 +3,14 @@
  */
 #include "mount.h"
 #include <linux/errno.h>
+#include <linux/time_types.h>
 
 #define MNT_DETACH 2
+
+enum {
+	BUSY_TRIES = 5,
+	BUSY_WAIT_NS = 100000000,
+};
 
 static int chdir_fd(int fd)
 {
@@ -371,7 +377,25 @@ int op_nullio(const struct args *a, struct failure *f)
 	return 0;
 }
 
-/* --- readonlyPaths and maskedPaths --- */
+/* --- what turns read-only at last, readonlyPaths and maskedPaths --- */
+
+int op_remount(const struct args *a, struct failure *f)
+{
+	const struct __kernel_timespec wait = { .tv_nsec = BUSY_WAIT_NS };
+	cleanup_fd int mnt = path_open(a->v[0].s, 0);
+	int err;
+
+	if (mnt < 0)
+		return fail(f, mnt, STEP_REMOUNT);
+	/* EBUSY: a writer that is about to close its file, a virus scanner for one. */
+	for (int tries = 1;; tries++) {
+		err = mount_add_flags(mnt, a->v[1].u);
+		if (err != -EBUSY || tries == BUSY_TRIES)
+			break;
+		(void)sys2(__NR_nanosleep, &wait, NULL);
+	}
+	return err < 0 ? fail(f, err, STEP_REMOUNT) : 0;
+}
 
 int op_readonly(const struct args *a, struct failure *f)
 {
