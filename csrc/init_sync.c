@@ -78,7 +78,7 @@ int send_descriptor(u32 type, int fd, struct failure *f)
 
 int ask_for_source(const char *path, u64 mapped)
 {
-	const struct message m = { .type = MSG_UNREACHABLE, .value = mapped };
+	const struct message m = { .type = MSG_UNREACHABLE, .step = self.clones, .value = mapped };
 	char go;
 	struct vector part = { &go, 1 };
 	struct {

@@ -127,7 +127,7 @@ enum plan_message {
 	MSG_LISTENER = 5,	/* value: descriptor of a seccomp listener, to be taken before the GO */
 	MSG_UNREACHABLE = 6,	/* text: a bind source that our user may not reach, value: or 0, or which we
 				 * may not ID-map, as OP_IDMAP has it; the GO brings its descriptor along,
-				 * or else it is out of reach for pyrunc, too */
+				 * or else it is out of reach for pyrunc, too; step as for MSG_SYNC */
 	MSG_SOURCE = 7,		/* value: descriptor of a bind source, to be taken before the GO */
 };
 

@@ -121,6 +121,7 @@ def converse(
     """
     ready = False
     waiting = speaker = 0  # a SYNC that may have come before the PID of who says it
+    unreachable: "tuple[str, int] | None" = None  # likewise
     stages: "dict[int, int]" = {}  # clones that led to who says it -> PID of the next
     while True:
         if idle:
@@ -147,8 +148,7 @@ def converse(
             on_listener(init, value)
             _go(init)
         elif kind == lib.MSG_UNREACHABLE:
-            path = os.fsdecode(data[HEAD:])
-            _go(init, on_unreachable(init, path, value) if on_unreachable else -1)
+            unreachable, speaker = (os.fsdecode(data[HEAD:]), value), step
         elif kind == lib.MSG_WARN:
             from pyrunc import failures
 
@@ -163,6 +163,10 @@ def converse(
             ready = ready or waiting == lib.SYNC_READY
             waiting = 0
             _go(init)
+        if unreachable and init.clones == speaker:
+            fd = on_unreachable(init, *unreachable) if on_unreachable else -1
+            unreachable = None
+            _go(init, fd)
     if not ready:
         raise Error(f"init ended before the container was ready{_how_ended(init)}")
 

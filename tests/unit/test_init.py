@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import subprocess
 
 import pytest
 
@@ -228,3 +229,29 @@ def test_init_inherits_nothing_but_what_it_is_given() -> None:
         base,
         base + 2,
     ]
+
+
+def test_what_a_stage_asks_may_come_before_its_pid() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stages = [subprocess.Popen(["sleep", "100"]) for _ in range(2)]
+    init = handshake.Init(Plan(), stages[0].pid, ours.detach())
+    stages[0].kill()
+    message = struct.Struct("<IIIiQ")
+    theirs.send(message.pack(lib.MSG_UNREACHABLE, 0, 1, 0, 7) + b"/path")
+    theirs.send(message.pack(lib.MSG_PID, 0, 0, 0, stages[1].pid))
+    theirs.shutdown(socket.SHUT_WR)
+    asked = []
+
+    def answer(init: handshake.Init, path: str, number: int) -> int:
+        asked.append((init.pid, path, number))
+        stages[1].kill()
+        return -1
+
+    with pytest.raises(Error, match="init ended before the container was ready"):
+        handshake.converse(init, lambda *_: None, print, on_unreachable=answer)
+    assert asked == [(stages[1].pid, "/path", 7)]
+    assert theirs.recv(16) == b"g"
+    handshake.end(init)
+    theirs.close()
+    for stage in stages:
+        stage.wait()
