@@ -80,18 +80,22 @@ class Relay:
         """The descriptor to poll before move()."""
         return self._socket.fileno()
 
-    def wait(self, pid: int, pidfd: int) -> None:
-        """Until the container is ready and the manager knows it, or its process is gone."""
+    def wait(self, pid: int, pidfd: "int | None") -> None:
+        """Until the container is ready and the manager knows it, or its process is gone.
+
+        pidfd: of the process; None if that is gone already.
+        """
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        poll.register(pidfd, select.POLLIN)
+        if pidfd is not None:
+            poll.register(pidfd, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll()} if pidfd is not None else set()
             # Also if only the end was seen: what came before it may have come after the look.
             barrier = self.move(pid)
             if barrier is not None:
                 _wait_for_end(barrier)
-            if barrier is not None or pidfd in ready:
+            if barrier is not None or pidfd is None or pidfd in ready:
                 break
         self.close()
 

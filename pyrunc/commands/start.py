@@ -25,5 +25,5 @@ def run(opts: "dict[str, Any]") -> None:
     record = container.start(root, name, lambda: relays.append(notify.bind(f"{root}/{name}")))
     pid = record["init_process_pid"]
     pidfd = procfs.pidfd(pid, record["init_process_start"])
-    if relays[0] and pidfd is not None:
+    if relays[0]:
         relays[0].wait(pid, pidfd)
