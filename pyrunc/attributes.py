@@ -50,6 +50,18 @@ def limits(pid: int, rlimits: "list[tuple[int, int, int, str]]") -> None:
             raise Error(f"{text}: error setting rlimit type {number}: {why}")
 
 
+def lend_oom_score(score: "int | None") -> "int | None":
+    """Have process.oomScoreAdj ourselves, for init to inherit.  What to go back to afterwards.
+
+    Who is not root may not write it for init, which nobody else may look into.
+    """
+    if score is None:
+        return None
+    before = int(files.read("/proc/self/oom_score_adj"))
+    oom_score(os.getpid(), score)
+    return before
+
+
 def affinity(pid: int, cpus: "set[int]") -> None:
     """One half of process.execCPUAffinity.  pid 0: ourselves, and whom we start from now on."""
     try:

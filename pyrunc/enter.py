@@ -46,6 +46,7 @@ class Entry:
         "pid_file",
         "record",
         "root",
+        "rootless",
         "stdio",
     )
 
@@ -53,6 +54,7 @@ class Entry:
         self.opts = opts
         self.root: str = opts["root"]
         self.id: str = opts["args"][0]
+        self.rootless = os.geteuid() != 0
         self.lock = -1
         self.init: "handshake.Init | None" = None
         self.stdio = (-1, -1, -1)
@@ -120,7 +122,8 @@ class Entry:
                     from pyrunc import rdt
 
                     rdt.join(self.record, init.pid)
-                attributes.oom_score(init.pid, self.given.get("oomScoreAdj"))
+                if not self.rootless:
+                    attributes.oom_score(init.pid, self.given.get("oomScoreAdj"))
                 if final:
                     attributes.affinity(init.pid, final)
                 elif not initial:
@@ -206,13 +209,14 @@ class Entry:
                 "fds": index,
                 "seccomp": filtered,
                 "nofile": self.nofile,
-                "rootless": os.geteuid() != 0,
+                "rootless": self.rootless,
                 "host_limits": self.has_users,
             }
             plan = plan_exec.for_exec(self.given, self.config, facts, opts)
             for text in plan.warnings:
                 _warn(text)
-            return handshake.spawn(plan, fds, self.stdio, handshake.BASE + self.passed)
+            score = self.given.get("oomScoreAdj") if self.rootless else None
+            return handshake.spawn(plan, fds, self.stdio, handshake.BASE + self.passed, score)
         finally:
             for fd in fds:
                 os.close(fd)

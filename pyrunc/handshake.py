@@ -29,6 +29,7 @@ All packets are whole (SOCK_SEQPACKET).
 import os
 import select
 
+from pyrunc import attributes
 from pyrunc._core import ffi, lib
 from pyrunc.errors import Error, strerror
 from pyrunc.plan import Plan
@@ -70,10 +71,15 @@ class Init:
 
 
 def spawn(
-    plan: Plan, fds: "list[int]", stdio: "tuple[int, int, int]" = (-1, -1, -1), base: int = BASE
+    plan: Plan,
+    fds: "list[int]",
+    stdio: "tuple[int, int, int]" = (-1, -1, -1),
+    base: int = BASE,
+    score: "int | None" = None,
 ) -> Init:
     """Start init with the plan. fds: what its 'f' arguments index; stdio: -1 keeps ours.
 
+    score: the OOM score to be born with, see attributes.lend_oom_score().
     Every descriptor stays the caller's to close.  Raises Error if init cannot be started.
     """
     exe = check(lib.core_seal(os.fsencode(INIT)), f"unable to seal {INIT}")
@@ -87,7 +93,11 @@ def spawn(
         check(lib.core_socketpair(pair), "socketpair")
         try:
             passed = [pair[1], memfd, *fds]
-            pid = lib.core_spawn(exe, base, passed, len(passed), list(stdio))
+            before = attributes.lend_oom_score(score)
+            try:
+                pid = lib.core_spawn(exe, base, passed, len(passed), list(stdio))
+            finally:
+                attributes.oom_score(os.getpid(), before)
             check(pid, "unable to start init")
         except BaseException:
             os.close(pair[0])

@@ -167,7 +167,9 @@ class Launch:
         fds: list[int] = []
         try:
             plan = self._plan(facts, rootfs, fds)
-            self.init = handshake.spawn(plan, fds, self.stdio, handshake.BASE + self.passed)
+            score = self.spec["process"].get("oomScoreAdj") if self.rootless else None
+            base = handshake.BASE + self.passed
+            self.init = handshake.spawn(plan, fds, self.stdio, base, score)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -245,19 +247,10 @@ class Launch:
     def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> Plan:
         """The plan; descriptors that its 'f' arguments index are appended to fds."""
         linux = self.spec.get("linux") or {}
-        sockets = {}
-        if self.terminal or self.opts["pidfd_socket"]:
-            from pyrunc import console
-
-            sockets = console.sockets(self.opts, self.console)
+        sockets = passed.sockets(self.terminal, self.opts, self.console)
         index = passed.open_all(
             self.spec, f"{self.root}/{self.id}", self.driver.entries(), sockets, fds
         )
-        filtered = None
-        if linux.get("seccomp"):
-            from pyrunc import seccomp
-
-            filtered = seccomp.load(linux["seccomp"])
         plan = plan_create.for_create(
             self.spec,
             facts,
@@ -269,7 +262,7 @@ class Launch:
                 "no_new_keyring": bool(self.opts.get("no_new_keyring")),
                 "fds": index,
                 "placed": self.driver.placed,
-                "seccomp": filtered,
+                "seccomp": passed.seccomp(linux),
                 "nofile": self.nofile,
                 "rootless": self.rootless,
                 "host_limits": self.has_users,
@@ -308,12 +301,18 @@ class Launch:
 
     def _mounted(self, pid: int) -> None:
         """OOM score and limits, then the hooks that run beside the runtime."""
-        attributes.oom_score(pid, self.spec["process"].get("oomScoreAdj"))
+        if not self.rootless:
+            attributes.oom_score(pid, self.spec["process"].get("oomScoreAdj"))
         linux = self.spec.get("linux") or {}
         devices = [device["path"] for device in linux.get("devices") or []]
         try:
-            resources = self.driver.resources
-            cgroups.apply(self.paths, resources, self.record["pyrunc"]["cgroup_mode"], devices)
+            cgroups.apply(
+                self.paths,
+                self.driver.resources,
+                self.record["pyrunc"]["cgroup_mode"],
+                devices,
+                rootless=self.driver.rootless,
+            )
         except Error as err:
             text = f"error setting cgroup config for procHooks process: {err.message}"
             raise Error(text) from err

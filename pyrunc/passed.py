@@ -1,4 +1,4 @@
-"""What init is given for a new container: the descriptors that its plan indexes.
+"""What init is given for a new container: the descriptors that its plan indexes, its filter.
 
 May touch: makes exec.fifo; opens namespaces, user namespaces for ID-mapped mounts.
 """
@@ -49,6 +49,24 @@ def open_all(
 
         idmaps.open_all(mapped, linux, index, fds)
     return index
+
+
+def sockets(terminal: bool, opts: "Doc", own: int) -> "dict[str, int]":
+    """As console.sockets(), for those few who need any."""
+    if not terminal and not opts["pidfd_socket"]:
+        return {}
+    from pyrunc import console
+
+    return console.sockets(opts, own)
+
+
+def seccomp(linux: "Doc") -> "tuple[bytes, int] | None":
+    """The program of linux.seccomp, and its flags."""
+    if not linux.get("seccomp"):
+        return None
+    from pyrunc import seccomp as filters
+
+    return filters.load(linux["seccomp"])
 
 
 def _make_fifo(path: str) -> int:

@@ -1,6 +1,26 @@
-"""Options that all tests share."""
+"""Options that all tests share, and the place of their files."""
+
+import os
+import shutil
+import tempfile
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Directories of our own: pytest locks everybody else out of the usual ones at each start,
+    and some containers are somebody else's."""
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ:
+        config.stash[ROOM] = os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="pt")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What failed tests have left can be looked at."""
+    if exitstatus == 0 and ROOM in session.config.stash:
+        shutil.rmtree(session.config.stash[ROOM], ignore_errors=True)
+
+
+ROOM = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

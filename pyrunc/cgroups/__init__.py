@@ -55,7 +55,7 @@ def new(spec: "dict[str, Any]", id: str, mode: str, opts: "dict[str, Any]") -> "
         return Unit(spec, id, mode, opts["rootless"])
     from pyrunc.cgroups.cgroupfs import Cgroupfs
 
-    return Cgroupfs(spec, id)
+    return Cgroupfs(spec, id, opts["rootless"])
 
 
 def unit(recorded: "dict[str, Any]", paths: "dict[str, str]") -> "Limits | None":

@@ -5,13 +5,14 @@ have what is here.
 
     paths, resources     where they are; linux.resources as this driver can have them
     where                linux.cgroupsPath in the words of the record
+    rootless             is who makes them not the host's root?
     placed               does the host put init into them, at the plan's first step?
     prepare(), take()    before there is an init, and when it waits to be put there
     entries()            descriptors through which init enters by itself
     remove()             undo all of it
 """
 
-from pyrunc.cgroups import entry, fs, hierarchies, place
+from pyrunc.cgroups import entry, fs, hierarchies, limits, place
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
@@ -22,18 +23,18 @@ if TYPE_CHECKING:
 class Cgroupfs:
     """The cgroups of one new container."""
 
-    __slots__ = ("heir", "made", "paths", "resources", "where")
+    __slots__ = ("heir", "made", "paths", "resources", "rootless", "where")
 
     placed = False
     systemd = False
-    rootless = False
 
-    def __init__(self, spec: "dict[str, Any]", id: str) -> None:
+    def __init__(self, spec: "dict[str, Any]", id: str, rootless: str) -> None:
         linux = spec.get("linux") or {}
         path = linux.get("cgroupsPath", "")
         self.paths = hierarchies.paths(path, id)
         self.resources: "dict[str, Any]" = linux.get("resources") or {}
         self.where: "dict[str, str]" = {"path": path} if path else {"name": id, "path": ""}
+        self.rootless = limits.is_rootless(rootless)
         self.made: "list[str]" = []
         self.heir = -1
         if fs.is_v2(self.paths):
@@ -43,7 +44,8 @@ class Cgroupfs:
 
     def prepare(self) -> None:
         """Make the directories."""
-        self.made = place.create(self.paths, self.resources)
+        tolerant = self.rootless and not self.where["path"]
+        self.made = place.create(self.paths, self.resources, tolerant)
         if self.heir >= 0:
             from pyrunc.cgroups import delegation
 

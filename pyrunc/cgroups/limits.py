@@ -7,6 +7,8 @@ Absent is not written, and neither is a 0 where that is no limit (memory, cpu.sh
 has no file for is ignored, because engines send it anyway; validate() tells which.
 """
 
+import os
+
 from pyrunc import files
 from pyrunc.cgroups.fs import read
 from pyrunc.errors import Error
@@ -67,6 +69,13 @@ def apply(
         from pyrunc.cgroups import limits_v1
 
         limits_v1.apply(paths, resources, rules, rootless)
+
+
+def is_rootless(option: str) -> bool:
+    """May the kernel refuse us cgroups?  option: --rootless."""
+    if option in ("true", "false"):
+        return option == "true"
+    return os.geteuid() != 0 or in_user_namespace()
 
 
 def in_user_namespace() -> bool:
