@@ -32,7 +32,7 @@ MOUNT_OPTIONS = (
     # Our own doing.
     "tmpcopyup idmap ridmap"
 ).split()
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "uts")
+NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
 CAPABILITIES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
     "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO "
