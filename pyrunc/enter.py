@@ -9,7 +9,17 @@ until the process is in the container's cgroup, where `delete` finds it.
 
 import os
 
-from pyrunc import attributes, container, handshake, host, plan_exec, process, procfs, spec
+from pyrunc import (
+    attributes,
+    cgroups,
+    container,
+    handshake,
+    host,
+    plan_exec,
+    process,
+    procfs,
+    spec,
+)
 from pyrunc._core import lib
 from pyrunc.cgroups import entry, fs
 from pyrunc.errors import INIT_FAILED, START_FAILED, Error
@@ -114,7 +124,9 @@ class Entry:
             attributes.affinity(0, initial)
 
         def on_sync(init: handshake.Init, point: int) -> None:
-            if point == lib.SYNC_READY:
+            if point == lib.SYNC_PLACE:
+                self._put(init.first)
+            elif point == lib.SYNC_READY:
                 if self.has_users:
                     attributes.limits(init.pid, process.rlimits(self.given, self.nofile))
             else:
@@ -187,7 +199,12 @@ class Entry:
 
                 userns.give_pipes(self.stdio, self.config)
             wanted = entry.parse(self.opts["cgroup"])
-            tasks, unified = entry.open_entries(self.record["cgroup_paths"], wanted, self.pid)
+            placed = cgroups.places(self.config.get("cgroups") or {})
+            tasks: "list[int]" = []
+            unified: "list[int]" = []
+            if not placed:
+                paths = self.record["cgroup_paths"]
+                tasks, unified = entry.open_entries(paths, wanted, self.pid)
             index["tasks"] = list(range(len(fds), len(fds) + len(tasks)))
             fds += tasks
             index["cgroups"] = list(range(len(fds), len(fds) + len(unified)))
@@ -211,6 +228,7 @@ class Entry:
                 "nofile": self.nofile,
                 "rootless": self.rootless,
                 "host_limits": self.has_users,
+                "placed": placed,
             }
             plan = plan_exec.for_exec(self.given, self.config, facts, opts)
             for text in plan.warnings:
@@ -220,6 +238,22 @@ class Entry:
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _put(self, pid: int) -> None:
+        """Have init put into the container's cgroup, or where its first process has gone since."""
+        paths = self.record["cgroup_paths"]
+        wanted = entry.parse(self.opts["cgroup"])
+        chosen = entry.below(paths, wanted)
+        try:
+            try:
+                cgroups.put(self.config["cgroups"], paths, chosen, pid)
+            except Error:
+                now = entry.of_init(paths, self.pid)
+                if wanted or now == chosen:
+                    raise
+                cgroups.put(self.config["cgroups"], paths, now, pid)
+        except Error as err:
+            raise Error(f"error adding pid {pid} to cgroups: {err.message}") from err
 
     def _open_namespaces(self, index: "dict[Any, Any]", fds: "list[int]") -> None:
         """Those that the container does not share with us."""

@@ -144,12 +144,14 @@ def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
 
     config: the record's.  facts: those of facts_for().  opts: id; fds: ("ns", type) -> index of the
     descriptor passed, the others as for_create() has them; seccomp: (program, flags) or None;
-    rootless: we are not root.
+    rootless: we are not root; placed: the host puts init into its cgroup.
     """
     plan = Plan()
     fds = opts["fds"]
 
     # -- The first stage: a process of the host's, which the container cannot see.
+    if opts.get("placed"):
+        plan.sync(lib.SYNC_PLACE)
     # Into the container's own cgroup, or where its init has gone since.
     namespaces.enter(plan, {}, fds, opts, "--cgroup")
     # In the cgroup, before the first thing it could be charged for.

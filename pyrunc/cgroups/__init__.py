@@ -14,8 +14,8 @@
     recorded.py     linux.resources in the words of the record, and back
     changed.py      what an update makes of them; snapshot.py puts files back if it fails
 
-Who makes them is the driver, cgroupfs or systemd: new(), unit() and release() choose it, for a
-container that is made, updated and deleted; nobody else asks.
+Who makes them is the driver, cgroupfs or systemd: new(), places(), unit() and release() choose it,
+for a container that is made, entered, updated and deleted; nobody else asks.
 
 A container's cgroups are `paths`: {controller: directory}, on v2 {"": directory}.  state, kill and
 delete take them from the record and load fs alone; so names are looked up on first use here.
@@ -65,6 +65,23 @@ def unit(recorded: "dict[str, Any]", paths: "dict[str, str]") -> "Limits | None"
     from pyrunc.cgroups.systemd import Limits
 
     return Limits(recorded, paths)
+
+
+def places(recorded: "dict[str, Any]") -> bool:
+    """Has a new process in a container to be put there by put(), not to enter by itself?
+
+    A user who is elsewhere may not enter the cgroups of his own manager; that may.
+    """
+    return bool(recorded.get("Systemd") and recorded.get("Rootless"))
+
+
+def put(
+    recorded: "dict[str, Any]", paths: "dict[str, str]", below: "dict[str, str]", pid: int
+) -> None:
+    """Put a process into an existing container's cgroups. below: those in `paths`, or in them."""
+    from pyrunc.cgroups import manager
+
+    manager.attach(recorded, below[""].removeprefix(paths[""]), pid)
 
 
 def release(recorded: "dict[str, Any]", paths: "dict[str, str]") -> None:

@@ -94,13 +94,13 @@ def open_entries(
             raise Error(f"can't open cgroup: {err.message}") from err
         if wanted:
             raise Error(f"error adding pid 0 to cgroups: {err.message}") from err
-        tasks, unified = entries(_of_init(paths, init))
+        tasks, unified = entries(of_init(paths, init))
         return tasks, [unified] if unified >= 0 else []
     directories = [unified] if unified >= 0 else []
     if is_v2(paths) and not wanted:
         # A cgroup whose controllers went to its children takes no process: init must have moved.
         try:
-            now = _of_init(paths, init)
+            now = of_init(paths, init)
             if now != chosen:
                 directories.append(entries(now)[1])
         except Error:
@@ -108,7 +108,8 @@ def open_entries(
     return tasks, directories
 
 
-def _of_init(paths: "dict[str, str]", init: int) -> "dict[str, str]":
+def of_init(paths: "dict[str, str]", init: int) -> "dict[str, str]":
+    """The cgroups that the container's first process is in now."""
     from pyrunc.cgroups import hierarchies
 
     try:

@@ -48,6 +48,16 @@ def stop(cgroups: "dict[str, Any]") -> None:
         manager.close()
 
 
+def attach(cgroups: "dict[str, Any]", below: str, pid: int) -> None:
+    """Put a process into an existing container's unit. below: the cgroup in that, `/a` or empty."""
+    manager = connect(bool(cgroups.get("Rootless")))
+    try:
+        manager.check_processes()
+        manager.attach(name(cgroups), below, pid)
+    finally:
+        manager.close()
+
+
 def host_uid() -> int:
     """Our user as the host counts, outside of all user namespaces but one."""
     uid = os.geteuid()
@@ -101,6 +111,10 @@ class Manager:
                 raise
         self.reset(unit)
 
+    def attach(self, unit: str, below: str, pid: int) -> None:
+        """Move a process into a unit that is there."""
+        self._call("AttachProcessesToUnit", "ssau", unit, below, [pid])
+
     def reset(self, unit: str) -> None:
         """Forget that a unit failed: until then it keeps its name."""
         try:
@@ -124,14 +138,16 @@ class Manager:
         """systemd's version."""
         return version(self._get(PATH, MANAGER, "Version")[1])
 
-    def knows_processes(self) -> bool:
-        """Does it count processes as we do?  In another pid namespace a pid is somebody else's."""
+    def check_processes(self) -> None:
+        """Refuse where a pid of ours is somebody else's to it."""
         ours = self.bus.name()
-        if not ours:
-            return self.bus.peer() == 1
-        where = (DBUS, "/org/freedesktop/DBus", DBUS)
-        seen = self.bus.call(*where, "GetConnectionUnixProcessID", "s", ours)[0]
-        return bool(seen == os.getpid())
+        if ours:
+            where = (DBUS, "/org/freedesktop/DBus", DBUS)
+            same = self.bus.call(*where, "GetConnectionUnixProcessID", "s", ours)[0] == os.getpid()
+        else:
+            same = self.bus.peer() == 1
+        if not same:
+            raise Error("systemd counts processes in another pid namespace")
 
     def cgroup(self) -> str:
         """The cgroup of which all the manager's units are."""

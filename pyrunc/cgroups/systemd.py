@@ -116,8 +116,7 @@ class Unit:
 
     def prepare(self) -> None:
         """Make sure that systemd answers, and means by a pid what we mean."""
-        if not self._manager().knows_processes():
-            raise Error("systemd counts processes in another pid namespace")
+        self._manager().check_processes()
 
     def entries(self) -> "tuple[list[int], int]":
         """None: there is no unit without a process."""

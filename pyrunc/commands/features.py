@@ -86,7 +86,7 @@ def document() -> "dict[str, Any]":
                 "v1": True,
                 "v2": True,
                 "systemd": True,
-                "systemdUser": False,
+                "systemdUser": True,
                 "rdma": True,
             },
             "seccomp": _seccomp() if libseccomp else {"enabled": False},

@@ -12,6 +12,7 @@ import os
 import pytest
 
 from pyrunc import listing, namespaces, plan_exec
+from pyrunc._core import lib
 from pyrunc.errors import Error
 
 PLANS = os.path.join(os.path.dirname(__file__), "..", "plans")
@@ -38,7 +39,7 @@ def load(case):
         return json.load(file)
 
 
-def make(case):
+def make(case, placed=False):
     process, config = case["process"], case["config"]
     listed = {entry["type"] for entry in config["namespaces"]}
     fds = {}
@@ -53,9 +54,8 @@ def make(case):
     given = plan_exec.inherited(process, config)
     facts = {name: FACTS[name] for name in plan_exec.facts_for(given)}
     seccomp = (bytes(16), 1) if config.get("seccomp") else None
-    return plan_exec.for_exec(
-        given, config, facts, {"id": "the-container", "fds": fds, "seccomp": seccomp}
-    )
+    opts = {"id": "the-container", "fds": fds, "seccomp": seccomp, "placed": placed}
+    return plan_exec.for_exec(given, config, facts, opts)
 
 
 def names(plan):
@@ -106,6 +106,12 @@ def test_the_cgroup_namespace_is_joined_from_within_the_cgroup():
     joins = [(i, args[1]) for i, (name, args, _) in enumerate(plan.ops) if name == "join"]
     assert joins[-1][1] == namespaces.CLONE_NEWCGROUP
     assert names(plan).index("enter") < joins[-1][0]
+
+
+def test_who_is_put_into_the_cgroup_waits_for_that_first():
+    plan = make(load("exec-default"), placed=True)
+    assert plan.ops[0][:2] == ("sync", (lib.SYNC_PLACE,))
+    assert names(plan)[1:] == names(make(load("exec-default")))
 
 
 def test_without_a_mount_namespace_the_root_is_the_containers_all_the_same():
