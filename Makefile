@@ -13,11 +13,12 @@ SOURCES := setup.py pyproject.toml $(filter-out pyrunc/_%.c pyrunc/_schema.py,\
 OWN = if [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" build $(VENV); fi
 
 .NOTPARALLEL:
-.PHONY: help build demo test unit lint bless bench install clean packages-%
+.PHONY: help build demo test test-vm unit lint bless bench install clean packages-%
 help:
 	@echo "sudo make demo                    build, and run a container to look at"
 	@echo "sudo make install PREFIX=/usr/local   install the pyrunc command"
 	@echo "sudo make test                    lint, unit and integration tests"
+	@echo "sudo make test-vm                 what needs systemd, AppArmor and all of cgroup v2, in a machine of its own"
 	@echo "sudo make bench                   compare with runc and crun"
 	@echo "make build | unit | lint | bless | clean"
 
@@ -29,6 +30,9 @@ demo: packages-demo build
 
 test: packages-test build $(VENV)/tested
 	@$(BIN)/pytest $(ARGS)
+
+test-vm: packages-vm build $(VENV)/tested
+	@tests/vm/run.sh $(ARGS)
 
 unit: build $(VENV)/tested
 	@$(BIN)/pytest tests/unit $(ARGS)

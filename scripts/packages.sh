@@ -12,6 +12,7 @@ for set in "$@"; do
 	demo) wanted="$wanted busybox-static" ;;
 	test) wanted="$wanted busybox-static shellcheck uidmap procps util-linux iproute2 iptables tini mmdebstrap \
 		containerd podman conmon docker.io netavark containernetworking-plugins runc" ;;
+	vm) wanted="$wanted qemu-system-x86 mmdebstrap fdisk e2fsprogs" ;;
 	bench) wanted="$wanted busybox-static runc crun util-linux iproute2 tini containerd podman conmon" ;;
 	*)
 		echo "packages.sh: no set named $set" >&2

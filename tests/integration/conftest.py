@@ -12,12 +12,32 @@ import sys
 import prctl
 import pytest
 
-from harness import Bundle, Runtime, cgroup_dirs, processes_in, read, wait_for
+from harness import PATIENCE, Bundle, Runtime, cgroup_dirs, processes_in, read, wait_for
 
 SCRIPT = """#!/bin/sh
 exec unshare -m --propagation private sh -c '
     mount -t cgroup2 none /sys/fs/cgroup && exec "$@"' sh {command} "$@"
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience():
+    """Timeouts of processes, as the tests say them, are PATIENCE times as long."""
+    wait, communicate = subprocess.Popen.wait, subprocess.Popen.communicate
+
+    def longer(timeout):
+        return timeout and timeout * PATIENCE
+
+    def patient_wait(self, timeout=None):
+        return wait(self, longer(timeout))
+
+    def patient_communicate(self, input=None, timeout=None):
+        return communicate(self, input, longer(timeout))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "wait", patient_wait)
+        patch.setattr(subprocess.Popen, "communicate", patient_communicate)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +135,7 @@ def v2(pyrunc, cgroup_mode, tmp_path):
     """The command where /sys/fs/cgroup is a cgroup2 mount; the root's controllers stay."""
     if cgroup_mode == "v1":
         pytest.skip("needs cgroup2")
-    root = "/sys/fs/cgroup" if cgroup_mode == "v2" else "/sys/fs/cgroup/unified"
+    root = "/sys/fs/cgroup/unified" if cgroup_mode == "hybrid" else "/sys/fs/cgroup"
     before = read(f"{root}/cgroup.subtree_control").split()
     wrapper = tmp_path / "pyrunc-v2"
     wrapper.write_text(SCRIPT.format(command=pyrunc.command))
@@ -123,6 +143,8 @@ def v2(pyrunc, cgroup_mode, tmp_path):
     if cgroup_mode == "hybrid":
         pyrunc.command = str(wrapper)
     yield pyrunc
+    if cgroup_mode == "v2":
+        return  # the service manager's
     for name in pyrunc.names():
         pyrunc("delete", "--force", name, code=None)
     for name in set(read(f"{root}/cgroup.subtree_control").split()) - set(before):

@@ -161,6 +161,9 @@ def test_conmons_oom_score_is_not_the_containers(podman, reaper):
             file.write(before)
     assert read(f"/proc/{init}/oom_score_adj") == "0\n"
     assert read(f"/proc/{extra}/oom_score_adj") == "0\n"
+    # As conmon does; the first process of a pid namespace waits for it.
+    os.kill(extra, 9)
+    os.waitpid(extra, 0)
 
 
 # --- commands that cannot be run ---

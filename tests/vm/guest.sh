@@ -1,0 +1,9 @@
+#!/bin/sh
+# guest.sh [ARG...] - in the machine of run.sh: pytest with the tests that concern it, or with ARG.
+set -eu
+
+# Emulation takes twenty times as long, and so do the tests' patience and pytest's.
+export PATIENCE=20
+# shellcheck disable=SC2046  # one word per test
+[ $# != 0 ] || set -- $(sed 's/#.*//' tests/vm/tests)
+exec .venv/bin/pytest -p no:cacheprovider --override-ini=timeout=1200 --durations=20 "$@"
