@@ -45,7 +45,7 @@ int mount_at(const char *source, int target, const char *type, u64 flags, const 
 	return (int)err;
 }
 
-static int mount_id(int fd, u64 *ret_id)
+int mount_id(int fd, u64 *ret_id)
 {
 	char path[FD_PATH_MAX + 4] = "self/fdinfo/";
 	char text[512];
@@ -429,8 +429,11 @@ static int open_target(const char *path, u64 options, int *ret_existed, struct f
 		    flags && (fd == -ENOTDIR || fd == -ELOOP) ? STEP_TARGET_TYPE : STEP_TARGET);
 }
 
-/* A mount on the rootfs itself would not be seen: whoever holds self.root is below it. */
-static int check_not_root(int target, struct failure *f)
+/*
+ * A mount on the rootfs itself would not be seen: whoever holds self.root is below it. What may be
+ * mounted on /proc was decided by the name.
+ */
+static int check_target(int target, const char *path, struct failure *f)
 {
 	struct statx st, root;
 	int err = fd_stat(target, &st);
@@ -442,7 +445,7 @@ static int check_not_root(int target, struct failure *f)
 	if (st.stx_ino == root.stx_ino && st.stx_dev_major == root.stx_dev_major &&
 	    st.stx_dev_minor == root.stx_dev_minor && st.stx_mnt_id == root.stx_mnt_id)
 		return fail(f, EBUSY, STEP_TARGET_ROOT);
-	return 0;
+	return led_to_proc(target, path) ? fail(f, EPERM, STEP_TARGET_PROC) : 0;
 }
 
 /* "mode=0755,DATA": what the spec says comes later and wins. */
@@ -489,7 +492,7 @@ int op_mount(const struct args *a, struct failure *f)
 	int err, existed;
 
 	target = open_target(path, options, &existed, f);
-	if (target < 0 || check_not_root(target, f) < 0)
+	if (target < 0 || check_target(target, path, f) < 0)
 		return -1;
 	if (existed && (options & MOUNT_KEEP_MODE)) {
 		err = prepend_mode(target, &a->v[3], with_mode);
@@ -550,7 +553,7 @@ int op_bind(const struct args *a, struct failure *f)
 	target = path_create(path, is_type(&st, S_IFDIR) ? S_IFDIR | 0755 : S_IFREG | 0644);
 	if (target < 0)
 		return fail(f, target, STEP_TARGET);
-	if (check_not_root(target, f) < 0)
+	if (check_target(target, path, f) < 0)
 		return -1;
 	if (self.idmap >= 0) {
 		mnt = bind_mapped(source, given, target, a->v[2].u & MS_REC, f);

@@ -2,7 +2,9 @@
  * init_rootfs.c - the root filesystem around its mounts: entering it, /dev, masked paths.
  */
 #include "mount.h"
+#include <asm/statfs.h>
 #include <linux/errno.h>
+#include <linux/magic.h>
 #include <linux/time_types.h>
 
 #define MNT_DETACH 2
@@ -186,6 +188,25 @@ int op_chroot(const struct args *a, struct failure *f)
 
 	(void)a;
 	return err < 0 ? fail(f, err, STEP_CHROOT) : chroot_here(f);
+}
+
+/*
+ * Is `target` in the procfs at /proc, although its name does not say so?  A symlink of the image must
+ * not put a mount in there (CVE-2023-27561, CVE-2023-28642).
+ */
+int led_to_proc(int target, const char *path)
+{
+	cleanup_fd int proc = -1;
+	struct statfs fs;
+	u64 one, other;
+
+	if (strlen(path) >= 5 && !memcmp(path, "/proc", 5) && (!path[5] || path[5] == '/'))
+		return 0;
+	if (sys2(__NR_fstatfs, target, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
+		return 0;
+	proc = path_open("/proc", 0);
+	return proc >= 0 && mount_id(proc, &one) == 0 && mount_id(target, &other) == 0 &&
+	       one == other;
 }
 
 /* --- names in it --- */

@@ -25,6 +25,12 @@ int mount_bind(int dir, const char *source, int target, const char *path, u64 fl
  */
 int mount_reopen(const char *path, int flags, int target);
 
+/* The number of the mount that `fd` is on: 0 or -errno. */
+int mount_id(int fd, u64 *ret_id);
+
+/* init_rootfs.c: is `target` in the procfs at /proc, although its name does not say so? */
+int led_to_proc(int target, const char *path);
+
 /* Add MS_* flags to the mount open at `mnt`, keeping its others. */
 int mount_add_flags(int mnt, u64 flags);
 

@@ -143,6 +143,7 @@ enum plan_step {
 	STEP_SOURCE,		/* bind source: stat or open */
 	STEP_TARGET,		/* mountpoint: resolve or make */
 	STEP_TARGET_ROOT,	/* mountpoint is the rootfs itself */
+	STEP_TARGET_PROC,	/* mountpoint is in /proc, where a symlink led */
 	STEP_TARGET_TYPE,	/* target is a symlink or no directory where a plain one is required */
 	STEP_MOUNT,		/* mount(2) or move_mount; value: target descriptor */
 	STEP_MOVED,		/* mountpoint moved while re-opening */

@@ -111,6 +111,8 @@ def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
         return f'make mountpoint "{target}": {why}'
     if step == lib.STEP_TARGET_ROOT:
         return f'mountpoint "{host_path}" is on the top of rootfs "{rootfs}"'
+    if step == lib.STEP_TARGET_PROC:
+        return f'"{host_path}" cannot be mounted because it is inside /proc'
     if step == lib.STEP_TARGET_TYPE:
         return f'filesystem "{args[2]}" must be mounted on ordinary directory'
     if step == lib.STEP_MOVED:

@@ -102,6 +102,14 @@ def hook(plan):
             'error mounting "src" to rootfs at "/d": make mountpoint "/d": not a directory',
         ),
         (
+            bind,
+            lib.STEP_TARGET_PROC,
+            errno.EPERM,
+            0,
+            'error mounting "/src" to rootfs at "/d": "/b/rootfs/d" cannot be mounted because '
+            "it is inside /proc",
+        ),
+        (
             tmpfs,
             lib.STEP_MOVED,
             errno.ESTALE,
@@ -371,7 +379,7 @@ STEPS = {
     "SYSCTL_OPEN SYSCTL_WRITE": lambda p: p.sysctl("net/x", "1"),
     "PROPAGATE": lambda p: p.propagate(mounts.MS_SLAVE),
     "ROOT_PRIVATE ROOT_BIND ROOT_OPEN": lambda p: p.root("/r", 1),
-    "SOURCE TARGET TARGET_ROOT MOUNT MOVED FLAGS RECURSIVE MOUNT_PROPAGATION": bind,
+    "SOURCE TARGET TARGET_ROOT TARGET_PROC MOUNT MOVED FLAGS RECURSIVE MOUNT_PROPAGATION": bind,
     "TARGET_TYPE COPY_UP IDMAP": tmpfs,
     "REMOUNT": lambda p: p.remount("/x", 1),
     "SYMLINK UNLINK": lambda p: p.symlink("a", "/dev/fd"),
