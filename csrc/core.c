@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
@@ -314,6 +315,25 @@ int core_nofile(uint64_t *ret_pair)
 int core_subreaper(int on)
 {
 	return prctl(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int core_bind(const char *source, const char *target)
+{
+	int err;
+
+	if (mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return -errno;
+	/* What happens below must not reach the tree it shows: its end would unmount that as well. */
+	if (mount(NULL, target, NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+		return 0;
+	err = -errno;
+	umount2(target, MNT_DETACH);
+	return err;
+}
+
+int core_unbind(const char *target)
+{
+	return umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 int64_t core_statfs_type(const char *path)

@@ -38,6 +38,9 @@ int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 /* Our own soft and hard limit of descriptors. */
 int core_nofile(uint64_t *ret_pair);
 int core_subreaper(int on);
+/* A private bind of a tree, and its end, with all below it. */
+int core_bind(const char *source, const char *target);
+int core_unbind(const char *target);
 int64_t core_statfs_type(const char *path);
 int core_bpf(int command, void *attr, unsigned int size);
 uint64_t core_hash64(const void *bytes, size_t size);

@@ -31,7 +31,7 @@ STATE = "state.json"
 INTENT = "intent.json"
 FIFO = "exec.fifo"
 # All that an unfinished `create` can leave; with anything else the directory is not one of ours.
-LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify"}
+LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify", "criu-root"}
 # What no record lacks; a file that lacks it was not written by us, or not completely.
 RECORD: "dict[str, type]" = {"id": str, "config": dict, "cgroup_paths": dict}
 RECORD |= {"init_process_pid": int, "init_process_start": int}
@@ -154,11 +154,8 @@ def hook_state(record: "dict[str, Any]", status: str, pid: int = 0) -> str:
     """The state document a hook reads (pid 0: left out)."""
     bundle, annotations = labels(record)
     state = {"ociVersion": SPEC_VERSION, "id": record["id"], "status": status}
-    if pid:
-        state["pid"] = pid
-    state["bundle"] = bundle
-    if annotations:
-        state["annotations"] = dict(sorted(annotations.items()))
+    state |= {"pid": pid, "bundle": bundle} if pid else {"bundle": bundle}
+    state |= {"annotations": dict(sorted(annotations.items()))} if annotations else {}
     return jsonio.dumps(state)
 
 
@@ -199,9 +196,8 @@ def state(root: str, record: "dict[str, Any]") -> "dict[str, Any]":
         "rootfs": record["config"].get("rootfs", ""),
         "created": record["created"],
     }
-    if annotations:
-        result["annotations"] = dict(sorted(annotations.items()))
-    return {**result, "owner": ""}
+    more = {"annotations": dict(sorted(annotations.items()))} if annotations else {}
+    return {**result, **more, "owner": ""}
 
 
 def start(root: str, id: str, before: "Callable[[], None] | None" = None) -> "dict[str, Any]":
@@ -348,6 +344,10 @@ def _remove(path: str, record: "dict[str, Any]", kill_rest: bool) -> None:
 def remove_directory(path: str) -> None:
     """Remove a container's directory, the record first: without it the rest is only litter."""
     try:
+        if os.path.lexists(f"{path}/criu-root"):  # of a killed restore, with the root mounted there
+            from pyrunc import mountpoints
+
+            mountpoints.unbind_root(path)
         files.unlink(f"{path}/{STATE}")
         files.remove_tree(path)
     except OSError as err:

@@ -58,7 +58,7 @@ def _spawn(hook: "dict[str, Any]", fds: list[int]) -> int:
     high = [fd if fd > 2 else os.dup(fd) for fd in fds]
     try:
         actions += [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(high)]
-        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable()]
         return os.posix_spawn(
             path,
             hook.get("args") or [path],
@@ -90,7 +90,7 @@ def _environment(env: "list[str]") -> "dict[str, str]":
     return result
 
 
-def _inheritable() -> list[int]:
+def inheritable() -> list[int]:
     """Descriptors above stderr that our caller left open across exec; a hook must not see them."""
     found = []
     for name in os.listdir("/proc/self/fd"):

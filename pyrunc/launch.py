@@ -12,6 +12,7 @@ from pyrunc import (
     container,
     handshake,
     host,
+    log,
     namespaces,
     passed,
     plan_create,
@@ -108,11 +109,35 @@ class Launch:
             raise
 
     def _set_up(self) -> None:
+        facts, rootfs = self._claim()
+        fds: list[int] = []
+        try:
+            plan = self._plan(facts, rootfs, fds)
+            score = self.spec["process"].get("oomScoreAdj") if self.rootless else None
+            base = handshake.BASE + self.passed
+            self.init = handshake.spawn(plan, fds, self.stdio, base, score)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self.undo.append(self._end_init)
+        handshake.converse(
+            self.init,
+            self._on_sync,
+            log.warning,
+            on_listener=self._on_listener,
+            on_unreachable=self._on_unreachable,
+        )
+        self.ready = True
+        if self.pid_file:
+            attributes.pid_file(self.pid_file, self.init.pid)
+
+    def _claim(self) -> "tuple[dict[str, Any], str]":
+        """Check everything and make what stands on the host: directory, intent, groups."""
         container.check_id(self.id)
         linux = self.spec.get("linux") or {}
         mode = cgroups.mode()
         for text in cgroups.validate(linux.get("resources") or {}, mode):
-            _warn(text)
+            log.warning(text)
         self.driver = cgroups.new(self.spec, self.id, mode, self.opts)
         self.paths = self.driver.paths
         facts = self._facts()
@@ -164,26 +189,7 @@ class Launch:
             from pyrunc import userns
 
             userns.give_pipes(self.stdio, self.record["config"])
-        fds: list[int] = []
-        try:
-            plan = self._plan(facts, rootfs, fds)
-            score = self.spec["process"].get("oomScoreAdj") if self.rootless else None
-            base = handshake.BASE + self.passed
-            self.init = handshake.spawn(plan, fds, self.stdio, base, score)
-        finally:
-            for fd in fds:
-                os.close(fd)
-        self.undo.append(self._end_init)
-        handshake.converse(
-            self.init,
-            self._on_sync,
-            _warn,
-            on_listener=self._on_listener,
-            on_unreachable=self._on_unreachable,
-        )
-        self.ready = True
-        if self.pid_file:
-            attributes.pid_file(self.pid_file, self.init.pid)
+        return facts, rootfs
 
     def start(self) -> None:
         """Let init run the program (the `start` of `run`, which already holds the lock)."""
@@ -219,7 +225,7 @@ class Launch:
             if all(found[key] == self.record[key] for key in mark):
                 container.destroy(self.root, self.record, force=True)
         except Error as err:
-            _warn(err.message)
+            log.warning(err.message)
 
     def _adopt_mappings(self, linux: "dict[str, Any]") -> None:
         """The ID maps of a user namespace to be joined are the container's."""
@@ -228,7 +234,7 @@ class Launch:
         if path:
             from pyrunc import visit
 
-            visit.adopt_mappings(linux, path, _warn)
+            visit.adopt_mappings(linux, path, log.warning)
 
     # --- the plan ---
 
@@ -270,7 +276,7 @@ class Launch:
             },
         )
         for text in plan.warnings:
-            _warn(text)
+            log.warning(text)
         return plan
 
     # --- the host's part in the conversation ---
@@ -316,7 +322,7 @@ class Launch:
         except Error as err:
             text = f"error setting cgroup config for procHooks process: {err.message}"
             raise Error(text) from err
-        attributes.forget_affinity(pid, _warn)
+        attributes.forget_affinity(pid, log.warning)
         if self.record["intel_rdt_path"]:
             from pyrunc import rdt
 
@@ -353,7 +359,7 @@ class Launch:
             try:
                 self.undo.pop()()
             except (Error, OSError) as err:  # the rest has to go all the same
-                _warn(f"unable to undo a failed create: {err}")
+                log.warning(f"unable to undo a failed create: {err}")
         self.close()
         if made:
             container.poststop(self.record)
@@ -364,8 +370,6 @@ class Launch:
         if not self.init or self.ready or text.startswith(START_FAILED):
             return Error(text)
         if self.init.pid and cgroups.oom_killed(self.paths):
-            from pyrunc import log
-
             log.debug(f"what the kill led to: {text}")
             text = "container init was OOM-killed (memory limit too low?)"
             return Error(START_FAILED + text)
@@ -389,9 +393,3 @@ class Launch:
         if cgroups.pids(self.paths):  # a container without a pid namespace of its own
             cgroups.kill_all(self.paths, 9)
         self.driver.remove()
-
-
-def _warn(text: str) -> None:
-    from pyrunc import log
-
-    log.warning(text)

@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# linux/mount.h
+MS_BIND = 4096
+MS_REC = 16384
 HOOKS = "prestart createRuntime createContainer startContainer poststart poststop".split()
 
 
@@ -89,7 +92,7 @@ def _config(
                 "source": mount.get("source", ""),
                 "destination": mount["destination"],
                 "device": mount.get("type", ""),
-                "flags": 0,
+                "flags": _bind(mount),
                 "data": "",
             }
             for mount in spec.get("mounts") or []
@@ -131,6 +134,14 @@ def _config(
         "no_new_keyring": bool(opts.get("no_new_keyring")),
         **_scheduling(process, linux),
     }
+
+
+def _bind(mount: "dict[str, Any]") -> int:
+    """Of the flags those that say where its content comes from; `checkpoint` needs them."""
+    options = mount.get("options") or []
+    if "rbind" in options:
+        return MS_BIND | MS_REC
+    return MS_BIND if "bind" in options else 0
 
 
 def _scheduling(process: "dict[str, Any]", linux: "dict[str, Any]") -> "dict[str, Any]":

@@ -79,6 +79,7 @@ class Command:
 
 # Every verb, in the order help lists them: name -> (module in this package, summary).
 VERBS = {
+    "checkpoint": ("checkpoint", "checkpoint a running container"),
     "create": ("create", "create a container"),
     "delete": (
         "delete",
@@ -95,6 +96,7 @@ VERBS = {
     "pause": ("pause", "suspend all processes inside the container"),
     "plan": ("plan", "print the steps that would create the container, and do nothing"),
     "ps": ("ps", "display the processes running inside a container"),
+    "restore": ("restore", "restore a container from a previous checkpoint"),
     "resume": ("resume", "resume all processes that have been previously paused"),
     "run": ("run", "create and run a container"),
     "spec": ("spec", "create a new specification file"),
@@ -185,6 +187,42 @@ PRESERVE_FDS = Option(
 DETACH = Option("detach", "d", help="detach from the container's process")
 NO_SUBREAPER = Option(
     "no-subreaper", help="disable the use of the subreaper used to reap reparented processes"
+)
+# What both checkpoint and restore tell CRIU.
+CRIU = (
+    Option(
+        "image-path",
+        kind="str",
+        default="",
+        metavar="DIR",
+        help="directory of the image files (default: ./checkpoint)",
+    ),
+    Option(
+        "work-path",
+        kind="str",
+        default="",
+        metavar="DIR",
+        help="directory of CRIU's log and work files (default: the image path)",
+    ),
+    Option("tcp-established", help="allow established TCP connections"),
+    Option("ext-unix-sk", help="allow external unix sockets"),
+    Option("shell-job", help="allow shell jobs"),
+    Option("lazy-pages", help="let the memory follow when it is used, by userfaultfd"),
+    Option("file-locks", help="handle file locks"),
+    Option(
+        "manage-cgroups-mode",
+        kind="str",
+        default="",
+        metavar="MODE",
+        help='cgroups mode: "soft", "full", "strict" or "ignore" (default: soft)',
+    ),
+    Option(
+        "empty-ns",
+        kind="list",
+        metavar="NAMESPACE",
+        help='a namespace to be left empty: "network"',
+    ),
+    Option("auto-dedup", help="remove pages from images once they are no longer needed"),
 )
 
 

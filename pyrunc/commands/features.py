@@ -70,7 +70,7 @@ def document() -> "dict[str, Any]":
     libseccomp = libseccomp_version()
     annotations = {
         "io.github.seccomp.libseccomp.version": libseccomp,
-        "org.opencontainers.runc.checkpoint.enabled": "false",
+        "org.opencontainers.runc.checkpoint.enabled": "true",
         "org.opencontainers.runc.commit": f"pyrunc-{__version__}",
         "org.opencontainers.runc.version": RUNC_VERSION,
     }

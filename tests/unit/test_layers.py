@@ -13,7 +13,7 @@ PURE = "plan plan_create plan_exec scheduling listing namespaces rootfs mounts p
 PURE += "failures record exposition mounts_cgroup".split()
 HOST = "spec normal host cgroups hooks rdt criu processes netdevices idmaps userns".split()
 HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
-HOST += ["relay", "terminal", "descriptors", "notify"]
+HOST += ["relay", "terminal", "descriptors", "notify", "mountpoints"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
@@ -21,7 +21,7 @@ RANKS = {
     "commands.": 3,
     **dict.fromkeys("launch enter".split(), 2.5),
     **dict.fromkeys(
-        "freezer update events ending usage".split(), 2.5
+        "freezer update events ending usage checkpoint restore".split(), 2.5
     ),  # verbs' stories about a container
     "agent": 2.4,
     "passed": 2.4,
@@ -31,7 +31,9 @@ RANKS = {
     "handshake": 1.5,  # carries a plan to init, and init's report back to the plan
     **dict.fromkeys(PURE + HOST, 1),
     # `commands` itself is data: the table of verbs that parser, help and verbs read.
-    **dict.fromkeys("errors files jsonio jsonfault procfs signals log commands".split(), 0),
+    **dict.fromkeys(
+        "errors files jsonio jsonfault procfs signals log commands criu_messages".split(), 0
+    ),
     **dict.fromkeys("_core _seccomp _systemd _schema __init__".split(), 0),
 }
 
