@@ -94,6 +94,24 @@ def pyrunc(command, tmp_path):
     assert (null.st_mode & 0o777, null.st_uid) == (0o666, 0)
 
 
+@pytest.fixture(scope="session")
+def criu():
+    """The environment in which a criu that works is found."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    top = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+    done = subprocess.run(
+        [f"{top}/scripts/criu.sh", f"{top}/build/criu"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"no criu that works here: {done.stderr.strip()[-200:]}")
+    return {**os.environ, "PATH": f"{done.stdout.strip()}:{os.environ['PATH']}"}
+
+
 @pytest.fixture
 def make_bundle(base_config, binaries, tmp_path):
     """Makes one more bundle."""

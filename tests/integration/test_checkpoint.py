@@ -10,27 +10,9 @@ import pytest
 from harness import alive, read, receive, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOP = os.path.join(HERE, "..", "..")
 FAKE = os.path.join(HERE, "fake_criu.py")
 # CRIU cannot follow files of the host.
 COUNT = "exec > /tmp/out 2>&1; i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.05; done"
-
-
-@pytest.fixture(scope="session")
-def criu():
-    """The environment in which a criu that works is found."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    done = subprocess.run(
-        [f"{TOP}/scripts/criu.sh", os.path.abspath(f"{TOP}/build/criu")],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"no criu that works here: {done.stderr.strip()[-200:]}")
-    return {**os.environ, "PATH": f"{done.stdout.strip()}:{os.environ['PATH']}"}
 
 
 @pytest.fixture
