@@ -157,11 +157,11 @@ static int attach_mount(int tree, int target)
 
 int mount_bind(int dir, const char *source, int target, const char *path, u64 flags)
 {
-	int tree = clone_mount(dir, source, flags);
+	int mnt = clone_mount(dir, source, flags);
 
-	if (tree == -ENOSYS)
-		return bind_old(dir, source, target, path, flags);
-	return tree < 0 ? tree : attach_mount(tree, target);
+	if (mnt >= 0)
+		mnt = attach_mount(mnt, target);
+	return mnt == -ENOSYS ? bind_old(dir, source, target, path, flags) : mnt;
 }
 
 int mount_empty(int target)

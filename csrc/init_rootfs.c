@@ -71,7 +71,7 @@ static int bind_rootfs(const char *rootfs, struct failure *f)
 		if (err == 0)
 			return (int)fd;
 		(void)close_fd((int)fd);
-		return fail(f, err, STEP_ROOT_BIND);
+		fd = err;
 	}
 	if (fd != -ENOSYS)
 		return fail(f, fd, STEP_ROOT_BIND);

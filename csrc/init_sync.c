@@ -11,6 +11,10 @@
 #define POLLIN 1
 #define MSG_CMSG_CLOEXEC 0x40000000
 #define EINTR 4
+#define P_PID 1
+#define WNOHANG 1
+#define WEXITED 4
+#define WNOWAIT 0x1000000
 #define HOOK_TAIL 4000 /* bytes of each of a hook's outputs that a failure carries */
 
 struct message {
@@ -184,6 +188,24 @@ static char *read_tail(int fd, char *to)
 	return n > 0 ? to + n : to;
 }
 
+/* Linux before 5.3 has no pidfd: look every millisecond.  1 once the child has ended, 0: too late. */
+static int watch_child(long pid, u64 timeout_ms)
+{
+	const u64 moment[2] = { 0, 1000000 };
+	s32 info[32]; /* siginfo_t, which begins with the signal, or 0 */
+
+	for (u64 i = 0;; i++) {
+		info[0] = 0;
+		/* It stays to be reaped. */
+		if (sys5(__NR_waitid, P_PID, pid, info, WEXITED | WNOHANG | WNOWAIT, 0) < 0 ||
+		    info[0])
+			return 1;
+		if (i >= timeout_ms)
+			return 0;
+		(void)sys2(__NR_nanosleep, moment, 0);
+	}
+}
+
 /* Wait for the hook; 1 if it ran past its timeout (and was killed). */
 static int wait_hook(long pid, u64 timeout_ms, int *ret_status)
 {
@@ -199,7 +221,8 @@ static int wait_hook(long pid, u64 timeout_ms, int *ret_status)
 		const u64 limit[2] = { timeout_ms / 1000, timeout_ms % 1000 * 1000000 };
 
 		do
-			ret = sys5(__NR_ppoll, &item, 1, limit, 0, 8);
+			ret = pidfd < 0 ? watch_child(pid, timeout_ms)
+					: sys5(__NR_ppoll, &item, 1, limit, 0, 8);
 		while (ret == -EINTR);
 		if (!ret) {
 			late = 1;

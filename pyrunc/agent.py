@@ -26,7 +26,10 @@ def hand_over(section: "dict[str, Any]", state: str, init: "Init", number: int) 
     """
     listener = int(lib.core_pidfd_getfd(init.pidfd, number))
     if listener < 0:
-        raise Error(f"unable to get the seccomp listener: {strerror(-listener)}")
+        why = strerror(-listener)
+        if listener == -38:  # ENOSYS
+            why += " (needs pidfd_getfd(2) of Linux 5.6)"
+        raise Error(f"unable to get the seccomp listener: {why}")
     try:
         _send(section["listenerPath"], process_state(section, state, init.pid), listener)
     finally:

@@ -62,7 +62,10 @@ def wait(
             ready = poll.poll(None if left is None else min(left * 1000, 2**31 - 1))
             if not ready and left == 0:
                 return [ids[index] for index in sorted(row[0] for row in waiting.values())]
-            for fd, _ in ready:
+            ended = [fd for fd, _ in ready if procfs.has_ended(fd)]
+            if ready and not ended:
+                time.sleep(procfs.LOOK_AGAIN)
+            for fd in ended:
                 index, pid, start = waiting.pop(fd)
                 poll.unregister(fd)
                 found[index] = status(fd, pid, start)
@@ -77,7 +80,7 @@ def _open(pid: int, start: int) -> "int | None":
     if pid <= 0:
         return None
     try:
-        fd = os.pidfd_open(pid)
+        fd = procfs.open_process(pid)
     except ProcessLookupError:
         return None
     if procfs.start_time(pid) == start:

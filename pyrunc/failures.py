@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EPERM = 1
 EINVAL = 22
 EISDIR = 21
+ENOSYS = 38
 
 # The lead of sentences that say no more than what was tried, before `: errno`.
 LEADS = {
@@ -120,6 +121,7 @@ def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
     if step == lib.STEP_FLAGS:
         return f"failed to set user-requested vfs flags on bind-mount: {flags(args, why, value)}"
     if step == lib.STEP_RECURSIVE:
+        why += lacking(why, "mount_setattr", "5.12")
         return f"failed to set user-requested recursive attributes on bind-mount: {why}"
     if step == lib.STEP_MOUNT_PROPAGATION:
         return f"failed to set mount propagation of {target}: {why}"
@@ -166,11 +168,17 @@ FILE_SYSTEMS = {
 }
 
 
+def lacking(why: str, call: str, version: str) -> str:
+    """What to add to an errno that means: this kernel has no such system call."""
+    return f" (needs {call}(2) of Linux {version})" if why == strerror(ENOSYS) else ""
+
+
 def idmap(why: str, magic: int) -> str:
     """Why a mount was not ID-mapped.  magic: f_type of its file system."""
     name = FILE_SYSTEMS.get(magic, f"type {magic:#x}")
     if why == strerror(EINVAL):
         why += " (maybe the filesystem used doesn't support idmap mounts on this kernel?)"
+    why += lacking(why, "mount_setattr", "5.12")
     return f"file system {name}: {why}"
 
 

@@ -29,7 +29,7 @@ All packets are whole (SOCK_SEQPACKET).
 import os
 import select
 
-from pyrunc import attributes
+from pyrunc import attributes, procfs
 from pyrunc._core import ffi, lib
 from pyrunc.errors import Error, strerror
 from pyrunc.plan import Plan
@@ -183,7 +183,7 @@ def converse(
 
 def _succeed(init: Init, pid: int) -> None:
     """A stage has been cloned, and the one before ends."""
-    pidfd = os.pidfd_open(pid)
+    pidfd = procfs.open_process(pid)
     if init.pidfd >= 0:
         os.close(init.pidfd)
     os.waitpid(init.pid or init.first, 0)

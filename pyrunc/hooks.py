@@ -8,9 +8,8 @@ and a hook that never reads its stdin gives no EPIPE.
 """
 
 import os
-import select
 
-from pyrunc import files, signals
+from pyrunc import files, procfs, signals
 from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
@@ -107,12 +106,9 @@ def _wait(pid: int, timeout: "int | float | None") -> "int | None":
     """The wait status; None if the hook had to be killed because its seconds were over."""
     expired = False
     if timeout is not None:
-        pidfd = os.pidfd_open(pid)
+        pidfd = procfs.open_process(pid)
         try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            # poll(2) counts in int milliseconds; 24 days at a time are enough.
-            expired = not poll.poll(max(0, min(int(timeout * 1000), 2**31 - 1)))
+            expired = not procfs.wait(pidfd, timeout)
         finally:
             os.close(pidfd)
         if expired:

@@ -12,8 +12,9 @@ NOTIFY_SOCKET is set.
 import os
 import select
 import socket
+import time
 
-from pyrunc import log
+from pyrunc import log, procfs
 from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
@@ -91,6 +92,10 @@ class Relay:
             poll.register(pidfd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poll.poll()} if pidfd is not None else set()
+            if pidfd in ready and not procfs.has_ended(pidfd):
+                ready.remove(pidfd)
+                if not ready:
+                    time.sleep(procfs.LOOK_AGAIN)
             # Also if only the end was seen: what came before it may have come after the look.
             barrier = self.move(pid)
             if barrier is not None:

@@ -5,7 +5,6 @@ cgroups.  A pid is only a number, and it may be a stranger's by now.
 """
 
 import os
-import select
 
 from pyrunc import procfs, signals
 from pyrunc.cgroups import fs
@@ -104,9 +103,7 @@ def kill(record: "dict[str, Any]") -> None:
             kill_all(paths, KILL)
         if fs.frozen(paths):
             fs.freeze(paths, False)  # v1: a frozen process does not even die
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(int(PATIENCE * 1000)):
+        if not procfs.wait(pidfd, PATIENCE):
             letter = procfs.state_letter(pid) or "?"
             raise Error(f"container init still running: pid {pid} in state {letter}")
     finally:

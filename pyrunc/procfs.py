@@ -1,9 +1,11 @@
 """Facts about one process, read from /proc (reads only; never signals anything)."""
 
+import errno
 import os
 
 from pyrunc.errors import Error
 
+LOOK_AGAIN = 0.01  # seconds, where the kernel cannot tell of an end
 DEAD = "ZX"  # zombie and dead: not a process any more, whatever /proc still shows
 
 
@@ -83,11 +85,9 @@ def pidfd(pid: int, start: int) -> "int | None":
     if pid <= 0:
         return None
     try:
-        fd = os.pidfd_open(pid)
-    except OSError as err:
-        if err.errno == 3:  # ESRCH
-            return None
-        raise
+        fd = open_process(pid)
+    except ProcessLookupError:
+        return None
     try:
         found = alive(pid, start)
     except BaseException:
@@ -97,6 +97,79 @@ def pidfd(pid: int, start: int) -> "int | None":
         return fd
     os.close(fd)
     return None
+
+
+def open_process(pid: int) -> int:
+    """A descriptor of the process that has this number now; close-on-exec, the caller closes it.
+
+    It is a pidfd; before Linux 5.3 the directory in /proc, which names one process for ever, too.
+    Raises ProcessLookupError if there is none.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError as err:
+        if err.errno != errno.ENOSYS:
+            raise
+    try:
+        return os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as err:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from err
+
+
+def _is_directory(fd: int) -> bool:
+    return os.fstat(fd).st_mode & 0o170000 == 0o040000
+
+
+def has_ended(fd: int) -> bool:
+    """Whether the process of open_process() has, once poll(2) says that the descriptor is ready."""
+    if not _is_directory(fd):
+        return True
+    try:
+        file = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    try:
+        data = os.read(file, 4096)
+    except ProcessLookupError:
+        return True
+    finally:
+        os.close(file)
+    return data[data.rindex(b")") + 2 :][:1].decode() in DEAD
+
+
+def wait(fd: int, seconds: "float | None") -> bool:
+    """Whether the process of open_process() has ended in time.  None: wait for ever."""
+    import select
+    import time
+
+    deadline = None if seconds is None else time.monotonic() + seconds
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        # poll(2) counts in int milliseconds; 24 days at a time are enough.
+        ready = poll.poll(None if left is None else min(left * 1000, 2**31 - 1))
+        if ready and has_ended(fd):
+            return True
+        if left == 0:
+            return False
+        if ready:
+            time.sleep(LOOK_AGAIN)
+
+
+def number_of(fd: int) -> int:
+    """The number of the process of open_process(); raises ProcessLookupError once it has ended."""
+    if _is_directory(fd):
+        number = 0 if has_ended(fd) else int(os.readlink(f"/proc/self/fd/{fd}").rpartition("/")[2])
+    else:
+        file = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            number = int(os.read(file, 4096).partition(b"\nPid:")[2].split()[0])
+        finally:
+            os.close(file)
+    if number <= 0:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return number
 
 
 def exe(pid: int) -> "str | None":

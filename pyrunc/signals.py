@@ -103,14 +103,21 @@ def describe_status(status: int) -> str:
 
 
 def send(pidfd: int, number: int) -> None:
-    """pidfd_send_signal(2); OSError passes."""
+    """Signal the process of procfs.open_process(); OSError passes."""
     if not 0 <= number <= RTMAX:
         raise OSError(22, "Invalid argument")
     try:
         from _signal import pidfd_send_signal  # type: ignore[import-not-found]
     except ImportError:  # the private module of another Python
         from signal import pidfd_send_signal
-    pidfd_send_signal(pidfd, number)
+    try:
+        pidfd_send_signal(pidfd, number)
+    except OSError as err:
+        if err.errno != 38:  # ENOSYS: Linux before 5.1
+            raise
+        from pyrunc import procfs
+
+        os.kill(procfs.number_of(pidfd), number)
 
 
 def stop(number: int, group: bool = False) -> None:

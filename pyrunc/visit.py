@@ -5,7 +5,7 @@ May touch: a short-lived process of ours.
 
 import os
 
-from pyrunc import handshake, idmaps, mounts, namespaces, userns
+from pyrunc import handshake, idmaps, mounts, namespaces, procfs, userns
 from pyrunc._core import lib
 from pyrunc.errors import Error
 from pyrunc.plan import Plan
@@ -73,7 +73,7 @@ def _take(plan: Plan, pid: int, fds: "tuple[int, ...] | list[int]" = ()) -> int:
 
     def take(init: handshake.Init, number: int) -> None:
         nonlocal taken
-        pidfd = os.pidfd_open(init.first)
+        pidfd = procfs.open_process(init.first)
         taken = int(lib.core_pidfd_getfd(pidfd, number))
         os.close(pidfd)
         raise _Enough

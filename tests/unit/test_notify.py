@@ -29,6 +29,6 @@ def test_ready_just_before_the_end_is_passed_on(monkeypatch, tmp_path):
         monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname())
         monkeypatch.setattr(notify.select, "poll", OnlyTheEnd)
         monkeypatch.setattr(notify, "_wait_for_end", os.close)
-        notify.Relay(inside, manager.getsockname()).wait(77, 99)
+        notify.Relay(inside, manager.getsockname()).wait(77, container.fileno())
         assert manager.recv(100) == b"READY=1\n"
         assert manager.recv(100) == b"MAINPID=77\n"
