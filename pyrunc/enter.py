@@ -27,6 +27,7 @@ from pyrunc.namespaces import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Doc = dict[str, Any]
@@ -39,6 +40,7 @@ class Entry:
 
     given: the process object, complete.  stdio: what it gets as descriptors 0 to 2; -1 keeps ours.
     console: where init sends the master of its terminal to; -1 for the caller's socket, or none.
+    on_ready: called when all is done but the program's execution.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Entry:
         "init",
         "lock",
         "nofile",
+        "on_ready",
         "opts",
         "passed",
         "pid",
@@ -69,6 +72,7 @@ class Entry:
         self.init: "handshake.Init | None" = None
         self.stdio = (-1, -1, -1)
         self.console = -1
+        self.on_ready: "Callable[[], None]" = lambda: None
         self.passed = 0
         # Relative to where the caller stands, which is not the bundle.
         self.pid_file = attributes.absolute(opts["pid_file"]) if opts["pid_file"] else ""
@@ -129,6 +133,7 @@ class Entry:
             elif point == lib.SYNC_READY:
                 if self.has_users:
                     attributes.limits(init.pid, process.rlimits(self.given, self.nofile))
+                self.on_ready()
             else:
                 if self.record.get("intel_rdt_path"):
                     from pyrunc import rdt

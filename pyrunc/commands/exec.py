@@ -94,12 +94,9 @@ def _foreground(entry: "Entry") -> int:
     foreground = console.Foreground(bool(entry.given.get("terminal")))
     try:
         entry.stdio, entry.console = foreground.stdio, foreground.socket
+        # Before the program runs: what it makes of its terminal, and its size, are the last word.
+        entry.on_ready = foreground.spawned
         entry.start()
-        try:
-            foreground.spawned()
-        except BaseException:
-            entry.abandon()
-            raise
         assert entry.init is not None
         status = foreground.serve(entry.init)
         foreground.drain()
