@@ -511,6 +511,7 @@ int op_mount(const struct args *a, struct failure *f)
 	}
 	if (flags & MS_REMOUNT)
 		return propagate(target, a, 7, f);
+	path_anchor(path, -1);
 	mnt = mount_reopen(path, options & MOUNT_ORDINARY ? O_NOFOLLOW : 0, target);
 	if (mnt < 0)
 		return fail(f, mnt, STEP_MOVED);
@@ -523,6 +524,8 @@ int op_mount(const struct args *a, struct failure *f)
 		if (mnt < 0)
 			return -1;
 	}
+	if (options & MOUNT_ORDINARY)
+		path_anchor(path, mnt);
 	return propagate(mnt, a, 7, f);
 }
 
@@ -555,6 +558,7 @@ int op_bind(const struct args *a, struct failure *f)
 		return fail(f, target, STEP_TARGET);
 	if (check_target(target, path, f) < 0)
 		return -1;
+	path_anchor(path, -1);
 	if (self.idmap >= 0) {
 		mnt = bind_mapped(source, given, target, a->v[2].u & MS_REC, f);
 		given = -1; /* it is `mnt` */

@@ -421,7 +421,7 @@ int op_remount(const struct args *a, struct failure *f)
 int op_readonly(const struct args *a, struct failure *f)
 {
 	const char *path = a->v[0].s;
-	cleanup_fd int target = path_open(path, 0);
+	cleanup_fd int target = path_open_anchored(path);
 	cleanup_fd int mnt = -1;
 	int err;
 
@@ -455,7 +455,7 @@ static int mask_directory(int target, const char *path)
 int op_mask(const struct args *a, struct failure *f)
 {
 	const char *path = a->v[0].s;
-	cleanup_fd int target = path_open(path, 0);
+	cleanup_fd int target = path_open_anchored(path);
 	cleanup_fd int mnt = -1;
 	struct statx st;
 	int err, null;

@@ -1,5 +1,5 @@
 /* init_sync.c - the conversation with pyrunc, hooks, and the wait for start. */
-#include "init.h"
+#include "path.h"
 
 #include <linux/prctl.h>
 
@@ -118,6 +118,7 @@ int op_sync(const struct args *a, struct failure *f)
 		int *const fds[] = { &self.procfs, &self.root, &self.host, &self.null,
 				     &self.empty };
 
+		path_close_anchors();
 		for (u32 i = 0; i < sizeof(fds) / sizeof(*fds); i++)
 			if (*fds[i] >= 0) {
 				(void)close_fd(*fds[i]);

@@ -12,6 +12,7 @@ enum {
 	MAX_LINKS = 40, /* the kernel's own limit */
 	RACE_TRIES = 16,
 	REST_SIZE = 2 * PATH_MAX,
+	F_DUPFD_CLOEXEC = 1030,
 };
 
 /*
@@ -287,4 +288,48 @@ int path_parent(const char *path, const char **ret_name)
 	if (fd >= 0)
 		*ret_name = name;
 	return fd;
+}
+
+static struct {
+	const char *path;
+	u32 length;
+	int fd;
+} anchors[] = { { "/proc", 5, -1 }, { "/sys", 4, -1 } };
+
+void path_anchor(const char *path, int fd)
+{
+	for (u32 i = 0; i < sizeof(anchors) / sizeof(*anchors); i++) {
+		if (strcmp(path, anchors[i].path))
+			continue;
+		if (anchors[i].fd >= 0)
+			(void)close_fd(anchors[i].fd);
+		anchors[i].fd = fd < 0 ? -1 : (int)sys3(__NR_fcntl, fd, F_DUPFD_CLOEXEC, 0);
+	}
+}
+
+int path_open_anchored(const char *path)
+{
+	struct open_how how = {
+		.flags = (u64)(O_PATH | O_CLOEXEC),
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+
+	for (u32 i = 0; i < sizeof(anchors) / sizeof(*anchors); i++) {
+		const u32 n = anchors[i].length;
+		long fd;
+
+		if (anchors[i].fd < 0 || strlen(path) <= n + 1 ||
+		    memcmp(path, anchors[i].path, n) || path[n] != '/')
+			continue;
+		fd = sys4(__NR_openat2, anchors[i].fd, path + n + 1, &how, sizeof(how));
+		if (fd != -ENOSYS && fd != -EAGAIN)
+			return (int)fd;
+	}
+	return path_open(path, 0);
+}
+
+void path_close_anchors(void)
+{
+	for (u32 i = 0; i < sizeof(anchors) / sizeof(*anchors); i++)
+		path_anchor(anchors[i].path, -1);
 }

@@ -34,6 +34,21 @@ int path_create(const char *path, u32 mode);
  */
 int path_parent(const char *path, const char **ret_name);
 
+/*
+ * Remember what is mounted on /proc or /sys (fd is duplicated); -1: something that cannot be relied
+ * on.  Other paths mean nothing here.
+ */
+void path_anchor(const char *path, int fd);
+
+/*
+ * path_open(path, 0), but what lies below an anchor is looked up from there: who can rename the
+ * mountpoint in the image must not make it look as if there were nothing to mask.
+ */
+int path_open_anchored(const char *path);
+
+/* Let go of the anchors. */
+void path_close_anchors(void);
+
 /* statx of an open descriptor, with its mount id. 0 or -errno. */
 int fd_stat(int fd, struct statx *ret);
 

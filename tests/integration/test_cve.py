@@ -203,6 +203,25 @@ def test_cve_2019_19921_proc_changes_places_with_a_symlink(pyrunc, bundle, victi
             assert result.code or result.stdout
 
 
+def test_cve_2019_19921_proc_is_renamed_before_it_is_masked(pyrunc, bundle, users):
+    """Nothing is masked where nothing is found; the mount moves along with its directory."""
+    proc, away = f"{bundle.rootfs}/proc", f"{bundle.rootfs}/away"
+    hook = {"path": "/bin/mv", "args": ["mv", "-T", proc, away]}
+    bundle.config["hooks"] = {"createRuntime": [hook]}
+    bundle.linux["maskedPaths"] = ["/proc/keys", "/proc/absent"]
+    bundle.linux["readonlyPaths"] = ["/proc/sys"]
+    see = "cat /proc/keys; grep ' /proc/sys ' /proc/mounts | cut -d' ' -f4"
+    bundle.sh(f"exec > /tmp/seen; {see}")
+    name = pyrunc.create(bundle)
+    os.rename(away, proc)
+    pyrunc("start", name)
+    pyrunc.stopped(name)
+    assert read(f"{bundle.rootfs}/tmp/seen").startswith("ro,")
+    bundle.linux["maskedPaths"].append("/proc/tty")
+    assert "can't mask path /proc/tty: " in pyrunc.run(bundle, code=1).message
+    os.rename(away, proc)
+
+
 def test_cve_2021_30465_mountpoints_change_places_with_symlinks(pyrunc, bundle, users, victim):
     good, bad = f"{bundle.rootfs}/swap", f"{bundle.rootfs}/paws"
     os.makedirs(f"{good}/in")
