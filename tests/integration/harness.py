@@ -33,7 +33,8 @@ def wait_for(condition, timeout=10.0, what="condition"):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"no {what} within {timeout} s")
+            text = what() if callable(what) else what  # told late, a text has what came meanwhile
+            raise AssertionError(f"no {text} within {timeout} s")
         time.sleep(0.005)
 
 

@@ -70,7 +70,7 @@ class Tty:
             self.read()
             return text in self.output
 
-        wait_for(seen, timeout, f"{text!r} in {self.output!r}")
+        wait_for(seen, timeout, lambda: f"{text!r} in {self.output!r}")
         before, _, self.output = self.output.partition(text)
         return before
 
@@ -81,7 +81,7 @@ class Tty:
             self.read()
             return self.process.poll() is not None
 
-        wait_for(ended, timeout, f"end of {self.process.args}, output {self.output!r}")
+        wait_for(ended, timeout, lambda: f"end of {self.process.args}, output {self.output!r}")
         while self.read():
             pass
         return self.process.returncode, self.output
