@@ -142,6 +142,9 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     process.lookup(plan, user["args"], env)
 
     # -- The container is created.
+    # Who made it without privileges may look into it, for an exec; nothing of the host's is there.
+    if opts.get("rootless"):
+        plan.dumpable(1)
     # The host writes the record.
     plan.sync(lib.SYNC_READY)
     # As late as can be, so that the profile need not allow what the steps above call.

@@ -228,7 +228,7 @@ class Restore(Launch):
         """From now on there is a first process, to be waited for, or ended if this fails."""
         if self.init is None:
             self.init = handshake.Init(Plan(), 0, -1)
-            self.init.pid, self.init.pidfd = pid, os.pidfd_open(pid)
+            self.init.pid, self.init.pidfd = pid, procfs.open_process(pid)
             self.undo.append(self._end_init)
 
     def _hand_over(self, master: int) -> None:

@@ -93,6 +93,8 @@ def test_run(user, mine):
 def test_life(user, mine):
     name = user.create(mine.args("sleep", "60"))
     assert user.status(name) == "created"
+    assert user("exec", name, "id", "-u").stdout == "0\n"
+    assert user.status(name) == "created"
     assert os.stat(user.root).st_mode & 0o7777 == 0o1700
     user("start", name)
     pid = user.pid(name)
