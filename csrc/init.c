@@ -240,8 +240,8 @@ static const u8 *load_plan(int fd, struct arg **ret_scratch)
 		at += sizeof(op);
 		if ((u64)(end - at) < op.size || op.code >= OP_LAST || !rows[op.code].run)
 			return NULL;
-		if (op.argc >
-		    op.size) /* an argument has five bytes at least: nothing is mapped for it */
+		/* An argument has five bytes at least; no memory is mapped for what cannot be. */
+		if (op.argc > op.size)
 			return NULL;
 		if (op.argc > most)
 			most = op.argc;
