@@ -189,53 +189,6 @@ int core_netlink(int namespace)
 	return fd;
 }
 
-static int write_proc(int pid, const char *name, const char *text)
-{
-	char path[64];
-	int fd, err = 0;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	(void)close(fd);
-	return err;
-}
-
-static int wait_for_end(void *unused)
-{
-	(void)unused;
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;)
-		(void)pause();
-}
-
-int core_userns(const char *uid_map, const char *gid_map)
-{
-	char stack[16384] __attribute__((aligned(16))), path[64];
-	int fd, err, pid;
-
-	/* The namespace lives by this child until it has a descriptor. */
-	pid = clone(wait_for_end, stack + sizeof(stack), CLONE_NEWUSER | SIGCHLD, NULL);
-	if (pid < 0)
-		return -errno;
-	fd = err = write_proc(pid, "uid_map", uid_map);
-	if (!err)
-		fd = err = write_proc(pid, "gid_map", gid_map);
-	if (!err) {
-		(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			fd = -errno;
-	}
-	(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	return fd;
-}
-
 int core_socketpair(int *ret_pair)
 {
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_pair) < 0 ? -errno : 0;

@@ -25,8 +25,6 @@ int core_spawn(int exe, int base, const int *fds, int n, const int *stdio);
  * makes it there: we stay where we are.
  */
 int core_netlink(int namespace);
-/* A user namespace with these maps, as written to /proc/PID/uid_map and gid_map. */
-int core_userns(const char *uid_map, const char *gid_map);
 int core_socketpair(int *ret_pair);
 /* A stream socket connected to the unix socket at path, however long that is. */
 int core_connect(const char *path);

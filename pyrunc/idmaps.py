@@ -1,6 +1,7 @@
-"""ID-mapped mounts: the user namespaces that say which owner is shown as which.
+"""ID-mapped mounts: the user namespaces that say which owner is shown as which; and bind sources
+that init, as root of a user namespace, may not reach or map.
 
-May touch: a child of its own, which makes a user namespace and ends.
+May touch: what visit.py does.
 OCI runtime-spec 1.3, config.md "Mounts"; mount_setattr(2), "ID-mapped mounts".
 
 An owner in the file system counts as inside of the namespace, and is shown as what is outside.
@@ -8,8 +9,9 @@ An owner in the file system counts as inside of the namespace, and is shown as w
 
 import os
 
-from pyrunc._core import lib
-from pyrunc.errors import Error, strerror
+from pyrunc import mounts, namespaces, userns, visit
+from pyrunc.errors import Error
+from pyrunc.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,18 +36,46 @@ def open_all(
                 raise Error(f"{name} is to be ID-mapped, but there are no mappings to take")
             index["idmap", number] = index["ns", "user"]  # it has the mappings that count
             continue
-        maps = (text(owner["uidMappings"]), text(owner.get("gidMappings") or []))
+        maps = (userns.text(owner["uidMappings"]), userns.text(owner.get("gidMappings") or []))
         if maps not in made:
-            fd: int = lib.core_userns(*[os.fsencode(map) for map in maps])
-            if fd < 0:
-                why = strerror(-fd)
-                raise Error(f"unable to make a user namespace with the mappings of {name}: {why}")
+            try:
+                fd = visit.user_namespace(owner)
+            except Error as err:
+                what = f"unable to make a user namespace with the mappings of {name}"
+                raise Error(f"{what}: {err.message}") from err
             made[maps] = len(fds)
             fds.append(fd)
         index["idmap", number] = made[maps]
 
 
-def text(mappings: "list[Doc]") -> str:
-    """As /proc/PID/uid_map takes them; empty if there are none."""
-    rows = [f"{row['containerID']} {row['hostID']} {row['size']}\n" for row in mappings]
-    return "".join(rows)
+def source(pid: int, path: str, spec: "Doc", number: int) -> int:
+    """A descriptor (O_PATH) of what path is in the mount namespace of process pid; -1: nothing.
+
+    number: not 0: a mount of it, ID-mapped as mounts[number - 1] of spec wants it.
+    """
+    plan = Plan()
+    plan.join(0, namespaces.CLONE_NEWNS)
+    if number:
+        return _mapped_source(plan, pid, path, spec, number - 1)
+    plan.source(path)
+    try:
+        return visit.take(plan, pid)
+    except Error:
+        return -1
+
+
+def _mapped_source(plan: Plan, pid: int, path: str, spec: "Doc", index: int) -> int:
+    mount = spec["mounts"][index]
+    place: "dict[Any, int]" = {}
+    fds: "list[int]" = []
+    try:
+        open_all([(index, mount)], spec["linux"], place, fds)
+        plan.idmap(1, int(mounts.idmap(mount) == "ridmap"))
+        plan.source(path, mounts.MS_REC if "rbind" in mount.get("options", ()) else 0)
+        return visit.take(plan, pid, fds)
+    except Error as err:
+        where = f'error mounting "{path}" to rootfs at "{mount["destination"]}"'
+        raise Error(f"{where}: {err.message}") from err
+    finally:
+        for fd in fds:
+            os.close(fd)

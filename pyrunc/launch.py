@@ -301,9 +301,9 @@ class Launch:
         agent.hand_over(self.spec["linux"]["seccomp"], state, init, fd)
 
     def _on_unreachable(self, init: handshake.Init, path: str, number: int) -> int:
-        from pyrunc import visit
+        from pyrunc import idmaps
 
-        return -1 if self.rootless else visit.source(init.pid, path, self.spec, number)
+        return -1 if self.rootless else idmaps.source(init.pid, path, self.spec, number)
 
     def _mounted(self, pid: int) -> None:
         """OOM score and limits, then the hooks that run beside the runtime."""

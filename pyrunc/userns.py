@@ -47,6 +47,9 @@ def check_mappings(name: str, mappings: "Mappings") -> None:
     """What the kernel would refuse with no more than EINVAL.  name: for messages."""
     if len(mappings) > MAX_MAPPINGS:
         raise Error(f"{name} has more than {MAX_MAPPINGS} entries")
+    # It has to be written at once, and less than a page (user_namespaces(7)).
+    if len(text(mappings)) >= os.sysconf("SC_PAGESIZE"):
+        raise Error(f"{name} is more than the kernel takes: {len(text(mappings))} bytes")
     for side in ("containerID", "hostID"):
         end = -1
         for entry in sorted(mappings, key=lambda entry: entry[side]):
@@ -120,8 +123,7 @@ def write(pid: int, linux: "Doc", new_user: bool, rootless: bool) -> None:
         # Whoever may map only itself must give up setgroups(2) first (user_namespaces(7)).
         if rootless and len(gids) == 1 and gids[0]["size"] == 1:
             _write(f"/proc/{pid}/setgroups", "deny")
-        _map(pid, "uid", linux["uidMappings"])
-        _map(pid, "gid", gids)
+        write_maps(pid, linux)
     offsets = linux.get("timeOffsets") or {}
     if offsets:
         rows = [
@@ -131,19 +133,31 @@ def write(pid: int, linux: "Doc", new_user: bool, rootless: bool) -> None:
         _write(f"/proc/{pid}/timens_offsets", "".join(rows))
 
 
+def write_maps(pid: int, owner: "Doc") -> None:
+    """The uidMappings and gidMappings of owner for the user namespace that process pid is in."""
+    for kind in ("uid", "gid"):
+        _map(pid, kind, owner.get(f"{kind}Mappings") or [])
+
+
 def _map(pid: int, kind: str, mappings: "Mappings") -> None:
     rows = [[entry["containerID"], entry["hostID"], entry["size"]] for entry in mappings]
     path = f"/proc/{pid}/{kind}_map"
     try:
-        files.write(path, "".join(f"{first} {host} {size}\n" for first, host, size in rows))
+        files.write(path, text(mappings))
     except PermissionError:
         tool = f"new{kind}map"
         status = _run(tool, [str(pid), *[str(number) for row in rows for number in row]])
         if status:
-            text = f"failed to use {tool}: exit status {status}"
-            raise Error(f"unable to write {path}: {text}") from None
+            why = f"failed to use {tool}: exit status {status}"
+            raise Error(f"unable to write {path}: {why}") from None
     except OSError as err:
         raise Error.os("write", path, err) from err
+
+
+def text(mappings: "Mappings") -> str:
+    """As /proc/PID/uid_map takes them; empty if there are none."""
+    rows = (f"{row['containerID']} {row['hostID']} {row['size']}\n" for row in mappings)
+    return "".join(rows)
 
 
 def _write(path: str, text: str) -> None:

@@ -5,7 +5,7 @@ May touch: a short-lived process of ours.
 
 import os
 
-from pyrunc import handshake, idmaps, mounts, namespaces, procfs, userns
+from pyrunc import handshake, namespaces, procfs, userns
 from pyrunc._core import lib
 from pyrunc.errors import Error
 from pyrunc.plan import Plan
@@ -34,51 +34,21 @@ def adopt_mappings(linux: "Doc", path: str, warn: "Callable[[str], None]") -> No
     linux.update(found)
 
 
-def source(pid: int, path: str, spec: "Doc", number: int) -> int:
-    """A descriptor (O_PATH) of what path is in the mount namespace of process pid; -1: nothing.
+def take(plan: Plan, pid: int, fds: "tuple[int, ...] | list[int]" = ()) -> int:
+    """The descriptor that an OP_SOURCE of plan opens; -1: none.
 
-    number: not 0: a mount of it, ID-mapped as mounts[number - 1] of spec wants it.
+    The plan's descriptors are the mount namespace of process pid, and fds.
     """
-    plan = Plan()
-    plan.join(0, namespaces.CLONE_NEWNS)
-    if number:
-        return _mapped_source(plan, pid, path, spec, number - 1)
-    plan.source(path)
-    try:
-        return _take(plan, pid)
-    except Error:
-        return -1
-
-
-def _mapped_source(plan: Plan, pid: int, path: str, spec: "Doc", index: int) -> int:
-    mount = spec["mounts"][index]
-    place: "dict[Any, int]" = {}
-    fds: "list[int]" = []
-    try:
-        idmaps.open_all([(index, mount)], spec["linux"], place, fds)
-        plan.idmap(1, int(mounts.idmap(mount) == "ridmap"))
-        plan.source(path, mounts.MS_REC if "rbind" in mount.get("options", ()) else 0)
-        return _take(plan, pid, fds)
-    except Error as err:
-        where = f'error mounting "{path}" to rootfs at "{mount["destination"]}"'
-        raise Error(f"{where}: {err.message}") from err
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _take(plan: Plan, pid: int, fds: "tuple[int, ...] | list[int]" = ()) -> int:
-    """The descriptor that the plan, with the mount namespace of pid and fds, lets us have."""
     taken = -1
 
-    def take(init: handshake.Init, number: int) -> None:
+    def copy(init: handshake.Init, number: int) -> None:
         nonlocal taken
         pidfd = procfs.open_process(init.first)
         taken = int(lib.core_pidfd_getfd(pidfd, number))
         os.close(pidfd)
         raise _Enough
 
-    _visit(plan, f"/proc/{pid}/ns/mnt", on_listener=take, fds=fds)
+    _visit(plan, [_open(f"/proc/{pid}/ns/mnt"), *map(os.dup, fds)], on_listener=copy)
     return taken
 
 
@@ -98,28 +68,47 @@ def mappings(path: str) -> "tuple[Mappings, Mappings]":
         raise _Enough
 
     try:
-        _visit(plan, path, on_sync=look)
+        _visit(plan, [_open(path)], on_sync=look)
     except Error as err:
         raise Error(f"userns spawn: {err.message}") from err
     return found[0]
 
 
-def _visit(
-    plan: Plan,
-    path: str,
-    on_sync: "Callable[[handshake.Init, int], None]" = lambda init, value: None,
-    on_listener: "Callable[[handshake.Init, int], None] | None" = None,
-    fds: "tuple[int, ...] | list[int]" = (),
-) -> None:
-    """Run a plan with the namespace at path and fds as its descriptors, until it is _Enough."""
+def user_namespace(owner: "Doc") -> int:
+    """A new user namespace with the mappings of owner; the caller closes the descriptor."""
+    plan = Plan()
+    plan.unshare(namespaces.CLONE_NEWUSER)
+    plan.sync(lib.SYNC_UNSHARED)
+    found: "list[int]" = []
+
+    def write(init: handshake.Init, _: int) -> None:
+        userns.write_maps(init.first, owner)
+        found.append(_open(f"/proc/{init.first}/ns/user"))
+        raise _Enough
+
+    _visit(plan, [], on_sync=write)
+    return found[0]
+
+
+def _open(path: str) -> int:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as err:
         raise Error.os("open", path, err) from err
+
+
+def _visit(
+    plan: Plan,
+    fds: "list[int]",
+    on_sync: "Callable[[handshake.Init, int], None]" = lambda init, value: None,
+    on_listener: "Callable[[handshake.Init, int], None] | None" = None,
+) -> None:
+    """Run a plan until a callback has _Enough.  fds: its descriptors, which are closed here."""
     try:
-        init = handshake.spawn(plan, [fd, *fds])
+        init = handshake.spawn(plan, fds)
     finally:
-        os.close(fd)
+        for fd in fds:
+            os.close(fd)
     try:
         handshake.converse(init, on_sync, lambda _: None, on_listener=on_listener)
     except _Enough:

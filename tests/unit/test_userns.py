@@ -23,6 +23,7 @@ def test_host_id():
         (rows((0, 5, 5), (5, 0, 6)), "hostID 5 is mapped twice"),
         (rows((0, 2**32 - 2, 2)), "out of range"),
         (rows(*((i, i, 1) for i in range(341))), "more than 340 entries"),
+        (rows(*((i * 9 + 10**9, i, 1) for i in range(300))), "more than the kernel takes: "),
     ],
 )
 def test_mappings_the_kernel_would_refuse(mappings, words):
