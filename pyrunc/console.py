@@ -124,7 +124,7 @@ class Foreground:
         None: SIGINT told us, as it does with a terminal, to leave it alone.
         """
         named = False
-        waiting = not self._take_terminal()
+        waiting = not self._make_raw()  # it has our size already, and perhaps one of its own since
         if waiting:  # as whoever changes the mode of a terminal in the background
             signals.stop(TTOU, group=True)
         while True:
@@ -165,10 +165,15 @@ class Foreground:
     # --- a job of a shell's, with a terminal ---
 
     def _take_terminal(self) -> bool:
-        """Make our terminal raw; False if we would read it, and have to wait until it is ours."""
+        """Make our terminal raw, and the container's as large as ours.  False: as _make_raw()."""
+        if self._terminal:
+            self._terminal.resize()
+        return self._make_raw()
+
+    def _make_raw(self) -> bool:
+        """False if we would read our terminal, and have to wait until it is ours."""
         if not self._terminal:
             return True
-        self._terminal.resize()
         try:
             return self._terminal.make_raw() or not os.isatty(0)
         except Error:

@@ -160,6 +160,14 @@ def test_the_size_follows_ours(pyrunc, up, tty):
     tty.wait()
 
 
+def test_a_program_may_choose_a_size_of_its_own(pyrunc, up, tty):
+    tty.size(20, 70)
+    script = "stty rows 11 cols 22; sleep 0.3; stty size"
+    tty.start(pyrunc.argv("exec", "-t", up, "sh", "-c", script))
+    code, output = tty.wait()
+    assert (code, output.split()) == (0, [b"11", b"22"])
+
+
 def test_our_terminal_is_restored(pyrunc, up, tty):
     before = tty.attributes()
     tty.start(pyrunc.argv("exec", "-t", up, "sh", "-c", "echo go; read x; exit 3"))
