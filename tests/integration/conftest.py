@@ -12,6 +12,7 @@ import sys
 import prctl
 import pytest
 
+from compare import Pair
 from harness import PATIENCE, Bundle, Runtime, cgroup_dirs, processes_in, read, wait_for
 
 SCRIPT = """#!/bin/sh
@@ -111,6 +112,19 @@ def criu():
     if done.returncode:
         pytest.skip(f"no criu that works here: {done.stderr.strip()[-200:]}")
     return {**os.environ, "PATH": f"{done.stdout.strip()}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def pair(pyrunc, tmp_path):
+    """runc and us.  What is left of runc's containers is found by the fixture of ours."""
+    runc = shutil.which("runc")
+    if runc is None:
+        pytest.skip("runc is missing (package runc)")
+    (tmp_path / "runc").mkdir()
+    reference = Runtime(runc, tmp_path / "runc", f"{pyrunc.prefix}r")
+    yield Pair(reference, pyrunc)
+    for name in reference.names():
+        reference("delete", "--force", name)
 
 
 @pytest.fixture

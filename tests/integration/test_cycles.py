@@ -1,11 +1,10 @@
-"""Many lives, one after the other: nothing is left of them, and the last are as quick as the first.
+"""Many lives, one after the other: nothing is left of them.
 
 PYRUNC_CYCLES sets how many.
 """
 
 import itertools
 import os
-import time
 
 import pytest
 
@@ -46,11 +45,9 @@ def test_nothing_is_left(pyrunc, bundle, cgroup_mode):
     bundle.linux["resources"].update(limits)
     bundle.sh("sleep 100 & sleep 101 & wait")
     path = bundle.save()
-    times = []
     for number, life in zip(
         range(CYCLES), itertools.cycle((created, running, paused, killed)), strict=False
     ):
-        begin = time.monotonic()
         name = f"{pyrunc.prefix}{number % 7}"  # names come again
         pyrunc("create", "--bundle", path, name)
         life(pyrunc, name)
@@ -60,8 +57,5 @@ def test_nothing_is_left(pyrunc, bundle, cgroup_mode):
             pyrunc("update", "--pids-limit", "9", "--cpuset-cpus", "x", name, code=1)
         pyrunc("delete", "--force", name)
         assert pyrunc.names() == []
-        times.append(time.monotonic() - begin)
     assert not cgroup_dirs(pyrunc.prefix)
     wait_for(lambda: not processes_in(pyrunc.prefix), what="end of all processes")
-    # The least of each half: what else the host does only makes single ones slower.
-    assert min(times[CYCLES // 2 :]) < 2 * min(times[: CYCLES // 2 + 1])

@@ -7,12 +7,11 @@ import json
 import os
 import random
 import re
-import shutil
 
 import pytest
 
-from compare import Pair, settings, shape
-from harness import Runtime, read, wait_for
+from compare import settings, shape
+from harness import read, wait_for
 
 MEGABYTE = 1 << 20
 
@@ -21,19 +20,6 @@ MEGABYTE = 1 << 20
 def v1(cgroup_mode):
     if cgroup_mode == "v2":
         pytest.skip("looks into v1 files")
-
-
-@pytest.fixture
-def pair(pyrunc, tmp_path):
-    """runc and us.  What is left of runc's containers is found by the fixture of ours."""
-    runc = shutil.which("runc")
-    if runc is None:
-        pytest.skip("runc is missing (package runc)")
-    (tmp_path / "runc").mkdir()
-    reference = Runtime(runc, tmp_path / "runc", f"{pyrunc.prefix}r")
-    yield Pair(reference, pyrunc)
-    for name in reference.names():
-        reference("delete", "--force", name)
 
 
 def disk():

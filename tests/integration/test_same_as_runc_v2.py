@@ -4,12 +4,10 @@ Where we differ on purpose, WANTED says why.
 """
 
 import os
-import shutil
 
 import pytest
 
-from compare import Pair
-from harness import Runtime, read
+from harness import read
 
 MEGABYTE = 1 << 20
 
@@ -18,19 +16,6 @@ MEGABYTE = 1 << 20
 def v2_only(cgroup_mode):
     if cgroup_mode != "v2":
         pytest.skip("needs cgroup v2 alone: make test-vm")
-
-
-@pytest.fixture
-def pair(pyrunc, tmp_path):
-    """runc and us.  What is left of runc's containers is found by the fixture of ours."""
-    runc = shutil.which("runc")
-    if runc is None:
-        pytest.skip("runc is missing (package runc)")
-    (tmp_path / "runc").mkdir()
-    reference = Runtime(runc, tmp_path / "runc", f"{pyrunc.prefix}r")
-    yield Pair(reference, pyrunc)
-    for name in reference.names():
-        reference("delete", "--force", name)
 
 
 def disk():

@@ -18,6 +18,7 @@ FAULTY = os.path.join(os.path.dirname(__file__), "faulty.py")
 RUNNING = os.path.isdir("/run/systemd/system")
 needs_systemd = pytest.mark.skipif(not RUNNING, reason="systemd is not PID 1")
 INFINITY = "infinity"
+CYCLES = int(os.environ.get("PYRUNC_CYCLES", "100"))
 
 
 class Systemd(Runtime):
@@ -246,6 +247,20 @@ def test_a_unit_that_ended_by_itself(sd, bundle):
     wait_for(lambda: not units(name), what="end of the unit")
     sd("delete", name)
     nothing_left(name)
+
+
+@needs_systemd
+@pytest.mark.timeout(3600)
+def test_many_units_one_after_the_other(sd, bundle):
+    path = sleeping(bundle).save()
+    for number in range(CYCLES):
+        name = f"{sd.prefix}{number % 7}"  # names come again
+        sd("create", "--bundle", path, name)
+        sd("start", name)
+        sd("update", "--pids-limit", 30 + number % 2, name)
+        sd("delete", "--force", name)
+        assert sd.names() == []
+    nothing_left(sd.prefix)
 
 
 @needs_systemd

@@ -3,7 +3,7 @@
 set -eu
 
 # Emulation takes twenty times as long, and so do the tests' patience and pytest's.
-export PATIENCE=20
+export PATIENCE=20 PYRUNC_CYCLES="${PYRUNC_CYCLES:-10}"
 # shellcheck disable=SC2046  # one word per test
 [ $# != 0 ] || set -- $(sed 's/#.*//' tests/vm/tests)
 exec .venv/bin/pytest -p no:cacheprovider --override-ini=timeout=1200 --durations=20 "$@"
