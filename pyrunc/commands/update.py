@@ -168,6 +168,10 @@ def size(text: str) -> int:
         from pyrunc.log import quote
 
         raise ValueError(f"strconv.ParseFloat: parsing {quote(number)}: invalid syntax") from None
+    if value == float("inf"):
+        from pyrunc.log import quote
+
+        raise ValueError(f"strconv.ParseFloat: parsing {quote(number)}: value out of range")
     if value < 0:
         raise ValueError(f"invalid size: '{text}'")
     if suffix not in ("", "b"):

@@ -89,6 +89,7 @@ def test_sizes(text, value):
         ("1.2.3", 'strconv.ParseFloat: parsing "1.2.3": invalid syntax'),
         ("1_0", 'strconv.ParseFloat: parsing "1_0": invalid syntax'),
         ("0x10", 'strconv.ParseFloat: parsing "0x10": invalid syntax'),
+        ("1e400", 'strconv.ParseFloat: parsing "1e400": value out of range'),
         (" 7", 'strconv.ParseFloat: parsing " 7": invalid syntax'),
     ],
 )
