@@ -12,6 +12,7 @@ import errno
 import os
 import time
 
+from pyrunc import log
 from pyrunc._systemd import ffi
 from pyrunc.cgroups.signature import types
 from pyrunc.errors import Error, strerror
@@ -210,10 +211,18 @@ class Bus:
     def _append(self, message: "Any", kind: str, value: "Any") -> None:
         head = kind[0]
         if head in C_TYPES:
-            data = ffi.new(f"{C_TYPES[head]} *", value)
+            try:
+                data = ffi.new(f"{C_TYPES[head]} *", value)
+            except OverflowError:
+                raise Error(f"D-Bus: {value} is out of range of type {head}") from None
             self._check(self._lib.sd_bus_message_append_basic(message, kind.encode(), data))
         elif head in TEXT:
-            text = ffi.new("char[]", value.encode())
+            try:
+                text = ffi.new("char[]", value.encode())
+            except UnicodeEncodeError:
+                raise Error(f"D-Bus: {log.quote(value)} is not Unicode") from None
+            if "\0" in value:
+                raise Error(f"D-Bus: {log.quote(value)} has a NUL byte")
             self._check(self._lib.sd_bus_message_append_basic(message, kind.encode(), text))
         elif kind == "ay":
             data = ffi.new("uint8_t[]", bytes(value))

@@ -12,6 +12,7 @@ import os
 
 from pyrunc import files
 from pyrunc.errors import Error
+from pyrunc.log import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def mode() -> str:
 
 def paths(cgroups_path: str, id: str) -> "dict[str, str]":
     """The container's cgroup in every hierarchy, in the order to join. cgroups_path: the spec's."""
+    if "\0" in cgroups_path:
+        raise Error(f"invalid cgroupsPath {quote(cgroups_path)}: it has a NUL byte")
     inner = clean(cgroups_path or id)
     if mode() == "v2":
         own = next((path for names, path in _own() if not names), "/")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 SLICE = ".slice"
+ROOT = f"-{SLICE}"
+# A directory does not begin with one of these and a dot.
+KERNEL = ("cgroup", "cpu", "cpuacct", "cpuset", "io", "blkio", "memory", "devices", "pids")
 PREFIX = "runc"
 
 
@@ -44,20 +47,29 @@ def parent(where: "dict[str, Any]", user: bool = False) -> str:
 def cgroup(where: "dict[str, Any]", user: bool = False) -> str:
     """The unit's cgroup below that of its manager."""
     unit = name(where)
+    if unit == ROOT:
+        raise Error(f"invalid slice name: {unit}")  # everything's, so no container's
     above = expand(parent(where, user))
     # A slice's place is in its own name; the slice above it is only one it wants to be there.
-    return expand(unit) if unit.endswith(SLICE) else f"{above}/{unit}"
+    return expand(unit) if unit.endswith(SLICE) else f"{above}/{escape(unit)}"
 
 
 def expand(slice: str) -> str:
     """`a-b.slice` lives in `/a.slice/a-b.slice`; `-.slice` is the root, an empty path."""
     stem = slice.removesuffix(SLICE)
-    if slice == f"-{SLICE}":
+    if slice == ROOT:
         return ""
     parts = stem.split("-")
     if stem == slice or "/" in slice or not all(parts):
         raise Error(f"invalid slice name: {slice}")
-    return "".join(f"/{'-'.join(parts[: count + 1])}{SLICE}" for count in range(len(parts)))
+    levels = ("-".join(parts[: count + 1]) for count in range(len(parts)))
+    return "".join(f"/{escape(level + SLICE)}" for level in levels)
+
+
+def escape(unit: str) -> str:
+    """What systemd calls a unit's directory, lest that look like one of the kernel's files."""
+    taken = unit[:1] in ("_", ".") or unit.partition(".")[0] in KERNEL
+    return f"_{unit}" if taken else unit
 
 
 def version(text: str) -> int:

@@ -181,6 +181,24 @@ def test_a_slice_may_be_the_container(sd, bundle):
 
 
 @needs_systemd
+def test_a_slice_whose_name_looks_like_a_file(sd, bundle):
+    """systemd gives it another directory; there the container is, and nowhere else."""
+    name = sd.id()
+    sleeping(bundle, f"memory.slice:runc:{name}")
+    sd("create", "--bundle", bundle.save(), name)
+    unit = f"runc-{name}.scope"
+    assert show(unit, "ControlGroup") == f"/_memory.slice/{unit}"
+    for path in sd.record(name)["cgroup_paths"].values():
+        assert path.endswith(f"/_memory.slice/{unit}")
+        assert str(sd.pid(name)) in read(f"{path}/cgroup.procs").split()
+    sd("delete", name)
+    nothing_left(name)
+    systemctl("stop", "memory.slice")
+    for path in directories("_memory.slice"):
+        os.rmdir(path)
+
+
+@needs_systemd
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -190,6 +208,8 @@ def test_a_slice_may_be_the_container(sd, bundle):
             'got "/a/b" instead',
         ),
         ("no-slice:a:b", "invalid slice name: no-slice"),
+        ("a.slice:b:-.slice", "invalid slice name: -.slice"),
+        ("a.slice:b:c\0d", "it has a NUL byte"),
     ],
 )
 def test_paths_that_are_refused(sd, bundle, path, message):
@@ -570,6 +590,28 @@ def test_annotations_that_systemd_or_we_refuse(sd, bundle, name, value, message)
 
 
 # --- names that are taken, and creators that die ---
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("'a\\u0000b'", "has a NUL byte"), ("'\\ud800'", "is not Unicode")],
+)
+def test_text_that_d_bus_cannot_carry(sd, bundle, value, message):
+    bundle.config["annotations"] = {"org.systemd.property.Description": value}
+    result = sd.create(sleeping(bundle), code=1)
+    assert message in result.message and "internal error" not in result.message
+    assert sd.names() == []
+    nothing_left(sd.prefix)
+
+
+@needs_systemd
+def test_a_number_that_d_bus_cannot_carry(sd, bundle):
+    name = sd.up(sleeping(bundle))
+    limits = json.dumps({"cpu": {"quota": (1 << 63) - 1, "period": 1}})
+    result = sd("update", "--resources", bundle.write("limits.json", limits), name, code=1)
+    assert "is out of range" in result.message and "internal error" not in result.message
+    assert sd.status(name) == "running"
 
 
 @needs_systemd

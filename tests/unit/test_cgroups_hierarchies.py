@@ -3,6 +3,7 @@
 import pytest
 
 from pyrunc.cgroups import hierarchies
+from pyrunc.errors import Error
 
 MOUNTINFO = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -29,6 +30,11 @@ MOUNTINFO = """\
 )
 def test_paths_are_cleaned_lexically(path, clean):
     assert hierarchies.clean(path) == clean
+
+
+def test_a_path_with_a_nul_is_refused():
+    with pytest.raises(Error, match="it has a NUL byte"):
+        hierarchies.paths("/a\0b", "id")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,13 @@ from pyrunc.errors import Error
         ("a.slice:p:a-b.slice", "a-b.slice", "/a.slice/a-b.slice"),
         # systemd puts a slice where its own name says, not below the one it is said to want.
         ("x.slice:p:a-b.slice", "a-b.slice", "/a.slice/a-b.slice"),
+        # What looks like a file of the kernel's gets another directory.
+        ("memory.slice:p:n", "p-n.scope", "/_memory.slice/p-n.scope"),
+        ("a.slice:_p:n", "_p-n.scope", "/a.slice/__p-n.scope"),
+        ("a.slice:cgroup.x:n", "cgroup.x-n.scope", "/a.slice/_cgroup.x-n.scope"),
+        ("a.slice:.:n", ".-n.scope", "/a.slice/_.-n.scope"),
+        ("pids-a.slice:p:n", "p-n.scope", "/_pids.slice/pids-a.slice/p-n.scope"),
+        ("a.slice:p:io.slice", "io.slice", "/_io.slice"),
     ],
 )
 def test_units_and_their_cgroups(path, unit, cgroup):
@@ -61,6 +68,11 @@ def test_bad_slices_are_refused(slice):
     with pytest.raises(Error) as caught:
         units.cgroup(units.where(f"{slice}:p:n", "id"))
     assert caught.value.message == f"invalid slice name: {slice}"
+
+
+def test_no_container_is_the_root_slice():
+    with pytest.raises(Error, match="invalid slice name: -.slice"):
+        units.cgroup(units.where("system.slice:p:-.slice", "id"))
 
 
 @pytest.mark.parametrize(
