@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIBRARY = "libsystemd.so.0"
+# More callers than the bus's queue holds; a bus that is being restarted.
+BUSY = (-errno.EAGAIN, -errno.EPIPE, -errno.ECONNRESET)
 PATIENCE = 30.0  # seconds for an answer
 # Where systemd itself listens: reaches it as root when there is no message bus.
 PRIVATE = "unix:path=/run/systemd/private"
@@ -110,9 +112,9 @@ class Bus:
         place = ffi.new("sd_bus **")
         for attempt in range(8):
             result = self._open(place)
-            if result != -errno.EAGAIN or attempt == 7:
+            if result not in BUSY or attempt == 7:
                 break
-            time.sleep(0.1 * 2**attempt)  # more callers than the bus's queue holds
+            time.sleep(0.1 * 2**attempt)
         if result < 0:
             which = "user's bus" if self._user else "system bus"
             raise Error(f"unable to connect to the {which}: {strerror(-result)}")

@@ -27,7 +27,11 @@ JOB_REMOVED = (
 )
 EXISTS = f"{SYSTEMD}.UnitExists"
 ABSENT = f"{SYSTEMD}.NoSuchUnit"
+SUBSCRIBED = f"{SYSTEMD}.AlreadySubscribed"
+NO_REPLY = f"{DBUS}.Error.NoReply"
 PATIENCE = 30.0  # seconds for a job
+AWAY = 5.0  # seconds in which systemd or the message bus may be away
+LOST = "lost"  # a job whose end was told to nobody
 
 
 def connect(user: bool) -> "Manager":
@@ -71,11 +75,12 @@ def host_uid() -> int:
 class Manager:
     """The system's manager, or the user's. owner: as for dbus.Bus."""
 
-    __slots__ = ("bus", "listening")
+    __slots__ = ("bus", "listening", "lives")
 
     def __init__(self, user: bool, owner: int = 0) -> None:
         self.bus = Bus(user, owner)
         self.listening = False
+        self.lives = 5  # connections that may be lost
 
     def close(self) -> None:
         """Hang up."""
@@ -93,6 +98,8 @@ class Manager:
         result = self._wait(job)
         if result is None:
             raise Error(f"Timeout waiting for systemd to create {unit}")
+        if result == LOST and self._active(unit):
+            return
         if result != "done":
             self.reset(unit)
             raise Error(f"error creating systemd unit `{unit}`: got `{result}`")
@@ -104,7 +111,7 @@ class Manager:
             result = self._wait(job)
             if result is None:
                 raise Error(f"Timed out while waiting for systemd to remove {unit}")
-            if result != "done":
+            if result not in ("done", LOST):
                 log.warning(f"error removing unit {unit}: got {result}")
         except Failure as err:
             if err.name != ABSENT:
@@ -143,7 +150,13 @@ class Manager:
         ours = self.bus.name()
         if ours:
             where = (DBUS, "/org/freedesktop/DBus", DBUS)
-            same = self.bus.call(*where, "GetConnectionUnixProcessID", "s", ours)[0] == os.getpid()
+            try:
+                found = self.bus.call(*where, "GetConnectionUnixProcessID", "s", ours)
+            except Lost:
+                self._reconnect()  # with another name
+                self.check_processes()
+                return
+            same = found[0] == os.getpid()
         else:
             same = self.bus.peer() == 1
         if not same:
@@ -157,7 +170,7 @@ class Manager:
     def owner(self) -> int:
         """The user that systemd runs as, as the message bus sees it."""
         names = (DBUS, "/org/freedesktop/DBus", DBUS)
-        return int(self.bus.call(*names, "GetConnectionUnixUser", "s", SYSTEMD)[0])
+        return int(self._ask(*names, "GetConnectionUnixUser", "s", SYSTEMD)[0])
 
     # --- calls ---
 
@@ -171,35 +184,81 @@ class Manager:
         return found
 
     def _say(self, path: str, interface: str, member: str, *rest: "Any") -> "list[Any]":
+        return self._ask(SYSTEMD, path, interface, member, *rest)
+
+    def _ask(self, *call: "Any") -> "list[Any]":
+        """Call a method, and again if nobody was there.
+
+        A systemd that executes itself anew hangs up, and is back in a moment.  Nothing that we say
+        does more when it is heard twice; of a unit it says that it EXISTS.
+        """
+        deadline = time.monotonic() + AWAY
+        while True:
+            try:
+                return self.bus.call(*call)
+            except Lost:
+                self._reconnect()
+            except Failure as err:
+                if err.name != NO_REPLY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _reconnect(self) -> None:
+        """The message bus was restarted: it knows nothing of what we asked of it."""
+        if not self.lives:
+            raise Lost("D-Bus: the connection was lost again and again")
+        self.lives -= 1
+        self.bus.reconnect()
+        if self.listening:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Be told of the ends of jobs."""
+        self.listening = True
         try:
-            return self.bus.call(SYSTEMD, path, interface, member, *rest)
-        except Lost:  # the message bus was restarted
-            self.bus.reconnect()
-            self.listening = False
-            return self.bus.call(SYSTEMD, path, interface, member, *rest)
+            self._ask(DBUS, "/org/freedesktop/DBus", DBUS, "AddMatch", "s", JOB_REMOVED)
+        except Failure:
+            pass  # there is no message bus in between
+        try:
+            self._call("Subscribe", "")
+        except Failure as err:
+            if err.name != SUBSCRIBED:
+                raise
 
     def _job(self, member: str, signature: str, *arguments: "Any") -> str:
         """Call a method that answers with a job, whose end _wait() will hear of."""
         if not self.listening:
-            try:
-                self.bus.call(DBUS, "/org/freedesktop/DBus", DBUS, "AddMatch", "s", JOB_REMOVED)
-            except Failure:
-                pass  # there is no message bus in between
-            self._call("Subscribe", "")
-            self.listening = True
+            self._listen()
         job: str = self._call(member, signature, *arguments)[0]
         return job
 
     def _wait(self, job: str) -> "str | None":
-        """How a job ended; None if it did not in time."""
+        """How a job ended; None if it did not in time, LOST if that was told to nobody."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            found = self.bus.signal(MANAGER, "JobRemoved", deadline)
+            try:
+                found = self.bus.signal(MANAGER, "JobRemoved", deadline)
+            except Lost:
+                self._reconnect()
+                if not self._exists(job):
+                    return LOST
+                continue
             if found is None:
                 return None
             if found[1] == job:
                 result: str = found[3]
                 return result
+
+    def _exists(self, job: str) -> bool:
+        try:
+            self._get(job, f"{SYSTEMD}.Job", "State")
+        except Failure:
+            return False
+        return True
+
+    def _active(self, unit: str) -> bool:
+        path = self._call("GetUnit", "s", unit)[0]
+        return bool(self._get(path, f"{SYSTEMD}.Unit", "ActiveState")[1] == "active")
 
 
 def _pairs(properties: "list[Property]") -> "list[tuple[str, tuple[str, Any]]]":
