@@ -134,6 +134,7 @@ class Unit:
             shown = ", ".join(name for name, _, _ in wanted)
             text = f"unable to start unit {log.quote(self.name)} (properties {shown})"
             raise Error(f"{text}: {err.message}") from err
+        self._check(pid)
         self.made = place.create(self.paths, self.resources)
         if self.mode != "v2" or not self._is_scope():
             place.join(self.paths, pid)
@@ -160,6 +161,12 @@ class Unit:
                 if not self._is_scope():
                     return  # engines make slices themselves
             raise
+
+    def _check(self, pid: int) -> None:
+        """Did systemd put init where we will look for it?  An annotation may say otherwise."""
+        places = [self.paths[name] for name in ("", "name=systemd") if name in self.paths]
+        if self._is_scope() and not any(pid in fs.pids({"": path}) for path in places):
+            raise Error(f"systemd has put the container elsewhere than in {places[0]}")
 
     def _is_scope(self) -> bool:
         return not self.name.endswith(units.SLICE)

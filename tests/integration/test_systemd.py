@@ -272,6 +272,7 @@ def test_a_unit_that_ended_by_itself(sd, bundle):
 @needs_systemd
 @pytest.mark.timeout(3600)
 def test_many_units_one_after_the_other(sd, bundle):
+    need("pids")
     path = sleeping(bundle).save()
     for number in range(CYCLES):
         name = f"{sd.prefix}{number % 7}"  # names come again
@@ -585,6 +586,16 @@ def test_annotations_that_systemd_or_we_refuse(sd, bundle, name, value, message)
     bundle.config["annotations"] = {f"org.systemd.property.{name}": value}
     result = sd.create(sleeping(bundle), code=1)
     assert message in result.message
+    assert sd.names() == []
+    nothing_left(sd.prefix)
+
+
+@needs_systemd
+def test_an_annotation_cannot_put_the_container_elsewhere(sd, bundle):
+    """Its limits would be those of an empty cgroup, and a pause would stop nobody."""
+    bundle.config["annotations"] = {"org.systemd.property.Slice": "'pytest-other.slice'"}
+    result = sd.create(sleeping(bundle), code=1)
+    assert "systemd has put the container elsewhere" in result.message
     assert sd.names() == []
     nothing_left(sd.prefix)
 
