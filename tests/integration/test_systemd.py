@@ -64,7 +64,8 @@ def directories(text):
 
 
 def nothing_left(name):
-    assert units(name) == []
+    # A mount of runc's own, below the test's directory, systemd forgets a moment later.
+    assert [unit for unit in units(name) if not unit.endswith(".mount")] == []
     assert directories(name) == []
     for folder in ("transient", "system.control"):
         path = f"/run/systemd/{folder}"
