@@ -134,8 +134,9 @@ def converse(
     unreachable: "tuple[str, int] | None" = None  # likewise
     stages: "dict[int, int]" = {}  # clones that led to who says it -> PID of the next
     while True:
-        if idle:
-            _wait(init.socket, idle)
+        ahead = bool(waiting or unreachable)
+        if idle or ahead:
+            _wait(init, idle, ahead)
         try:
             data = os.read(init.socket, HEAD + lib.PLAN_MAX_TEXT)
         except OSError as err:
@@ -191,12 +192,24 @@ def _succeed(init: Init, pid: int) -> None:
     init.clones += 1
 
 
-def _wait(socket: int, idle: "Callable[[], None]") -> None:
-    """Until there is something to read."""
+def _wait(init: Init, idle: "Callable[[], None] | None", ahead: bool) -> None:
+    """Until there is something to read.
+
+    ahead: a stage has spoken whose PID the one before has yet to tell, unless that was killed; the
+    socket, which both have, does not end then.
+    """
     poll = select.poll()
-    poll.register(socket, select.POLLIN)
+    poll.register(init.socket, select.POLLIN)
     while not poll.poll(IDLE):
-        idle()
+        if idle:
+            idle()
+        if ahead and _is_over(init.pid or init.first) and not poll.poll(0):
+            raise Error(f"init ended before the container was ready{_how_ended(init)}")
+
+
+def _is_over(pid: int) -> bool:
+    """Whether a child of ours has ended; it can still be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _go(init: Init, fd: int = -1) -> None:

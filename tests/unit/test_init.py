@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -255,3 +256,21 @@ def test_what_a_stage_asks_may_come_before_its_pid() -> None:
     theirs.close()
     for stage in stages:
         stage.wait()
+
+
+def test_a_stage_that_is_killed_before_it_tells_the_pid_of_the_next_is_the_end() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stage = subprocess.Popen(["sleep", "100"])
+    init = handshake.Init(Plan(), stage.pid, ours.detach())
+    stage.kill()
+    # The one that it has cloned lives, holds the socket, and waits for an answer.
+    theirs.send(struct.pack("<IIIiQ", lib.MSG_SYNC, 0, 1, 0, lib.SYNC_MOUNTED))
+    hung = threading.Timer(10, theirs.shutdown, [socket.SHUT_WR])
+    hung.start()
+    with pytest.raises(Error, match="init ended before the container was ready: signal: killed"):
+        handshake.converse(init, lambda *_: None, print)
+    assert hung.is_alive()
+    hung.cancel()
+    handshake.end(init)
+    theirs.close()
+    stage.wait()
