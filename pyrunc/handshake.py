@@ -183,7 +183,15 @@ def converse(
 
 
 def _succeed(init: Init, pid: int) -> None:
-    """A stage has been cloned, and the one before ends."""
+    """A stage has been cloned, and the one before ends.
+
+    Without root init is open to other processes of its user, which may speak in its name; what they
+    call the container's must not be any process of the host.
+    """
+    try:
+        _is_over(pid)
+    except ChildProcessError:
+        raise Error(f"init named a process that is not its own: {pid}") from None
     pidfd = procfs.open_process(pid)
     if init.pidfd >= 0:
         os.close(init.pidfd)

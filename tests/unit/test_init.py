@@ -274,3 +274,18 @@ def test_a_stage_that_is_killed_before_it_tells_the_pid_of_the_next_is_the_end()
     handshake.end(init)
     theirs.close()
     stage.wait()
+
+
+def test_only_a_child_of_ours_can_be_the_next_stage() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stage = subprocess.Popen(["true"])
+    init = handshake.Init(Plan(), stage.pid, ours.detach())
+    theirs.send(struct.pack("<IIIiQ", lib.MSG_PID, 0, 0, 0, os.getpid()))
+    theirs.send(struct.pack("<IIIiQ", lib.MSG_SYNC, 0, 1, 0, lib.SYNC_READY))
+    theirs.shutdown(socket.SHUT_WR)
+    with pytest.raises(Error, match="init named a process that is not its own"):
+        handshake.converse(init, lambda *_: None, print)
+    assert not init.pid
+    handshake.end(init)
+    theirs.close()
+    stage.wait()
