@@ -418,20 +418,45 @@ int op_remount(const struct args *a, struct failure *f)
 	return err < 0 ? fail(f, err, STEP_REMOUNT) : 0;
 }
 
+/*
+ * Do `act` to what the path leads to, and to what it leads to from the mount on /proc or /sys, if
+ * that is something else: the image may have moved the one away, or have covered the other.
+ */
+static int at_both(const char *path, u32 step, struct failure *f,
+		   int (*act)(int target, const char *path, struct failure *f))
+{
+	cleanup_fd int named = path_open(path, 0);
+	cleanup_fd int anchored = path_open_anchored(path);
+	u64 one, other;
+
+	if (named < 0 && named != -ENOENT)
+		return fail(f, named, step);
+	if (anchored < 0 && anchored != -ENOENT)
+		return fail(f, anchored, step);
+	if (named >= 0 && anchored >= 0 && mount_id(named, &one) == 0 &&
+	    mount_id(anchored, &other) == 0 && one == other) {
+		(void)close_fd(anchored);
+		anchored = -ENOENT;
+	}
+	if (named >= 0 && act(named, path, f) < 0)
+		return -1;
+	return anchored >= 0 ? act(anchored, path, f) : 0;
+}
+
+static int make_readonly(int target, const char *path, struct failure *f)
+{
+	cleanup_fd int mnt = mount_bind(target, "", target, path, MS_REC);
+	int err = mnt < 0 ? mnt : mount_add_flags(mnt, MS_RDONLY);
+
+	if (err < 0)
+		return fail(f, err, STEP_READONLY);
+	path_anchor(path, mnt);
+	return 0;
+}
+
 int op_readonly(const struct args *a, struct failure *f)
 {
-	const char *path = a->v[0].s;
-	cleanup_fd int target = path_open_anchored(path);
-	cleanup_fd int mnt = -1;
-	int err;
-
-	if (target == -ENOENT)
-		return 0;
-	if (target < 0)
-		return fail(f, target, STEP_READONLY);
-	mnt = mount_bind(target, "", target, path, MS_REC);
-	err = mnt < 0 ? mnt : mount_add_flags(mnt, MS_RDONLY);
-	return err < 0 ? fail(f, err, STEP_READONLY) : 0;
+	return at_both(a->v[0].s, STEP_READONLY, f, make_readonly);
 }
 
 /* The first masked directory gets a tmpfs of its own, all others a bind of that one. */
@@ -452,19 +477,15 @@ static int mask_directory(int target, const char *path)
 	return self.empty < 0 ? self.empty : 0;
 }
 
-int op_mask(const struct args *a, struct failure *f)
+static int mask(int target, const char *path, struct failure *f)
 {
-	const char *path = a->v[0].s;
-	cleanup_fd int target = path_open_anchored(path);
 	cleanup_fd int mnt = -1;
 	struct statx st;
-	int err, null;
+	int err = fd_stat(target, &st), null;
 
-	if (target == -ENOENT)
-		return 0;
-	err = target < 0 ? target : fd_stat(target, &st);
 	if (err < 0)
 		return fail(f, err, STEP_MASK);
+	path_anchor(path, -1);
 	if (is_type(&st, S_IFDIR)) {
 		err = mask_directory(target, path);
 		return err < 0 ? fail(f, err, STEP_MASK) : 0;
@@ -474,4 +495,9 @@ int op_mask(const struct args *a, struct failure *f)
 		return -1;
 	mnt = mount_bind(null, "", target, path, 0);
 	return mnt < 0 ? fail(f, mnt, STEP_MASK) : 0;
+}
+
+int op_mask(const struct args *a, struct failure *f)
+{
+	return at_both(a->v[0].s, STEP_MASK, f, mask);
 }

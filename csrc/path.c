@@ -322,10 +322,9 @@ int path_open_anchored(const char *path)
 		    memcmp(path, anchors[i].path, n) || path[n] != '/')
 			continue;
 		fd = sys4(__NR_openat2, anchors[i].fd, path + n + 1, &how, sizeof(how));
-		if (fd != -ENOSYS && fd != -EAGAIN)
-			return (int)fd;
+		return fd == -ENOSYS ? -ENOENT : (int)fd;
 	}
-	return path_open(path, 0);
+	return -ENOENT;
 }
 
 void path_close_anchors(void)

@@ -41,8 +41,8 @@ int path_parent(const char *path, const char **ret_name);
 void path_anchor(const char *path, int fd);
 
 /*
- * path_open(path, 0), but what lies below an anchor is looked up from there: who can rename the
- * mountpoint in the image must not make it look as if there were nothing to mask.
+ * As path_open(path, 0), but from the anchor above the path, or -ENOENT if there is none: who can
+ * rename the mountpoint in the image must not make it look as if there were nothing to mask.
  */
 int path_open_anchored(const char *path);
 

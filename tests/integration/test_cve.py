@@ -222,6 +222,28 @@ def test_cve_2019_19921_proc_is_renamed_before_it_is_masked(pyrunc, bundle, user
     os.rename(away, proc)
 
 
+def test_masks_hold_on_a_proc_that_was_covered(pyrunc, bundle, users):
+    """readonlyPaths come first, and each is a mount of its own."""
+    bundle.linux["maskedPaths"] = ["/proc/keys", "/proc/tty", "/sys/firmware", "/sys/kernel/notes"]
+    bundle.linux["readonlyPaths"] = ["/proc", "/proc/sys", "/sys", "/sys/kernel"]
+    see = "cat /proc/keys /sys/kernel/notes; ls /proc/tty /sys/firmware; "
+    out = pyrunc.run(bundle.sh(see + "grep -c ' /proc/sys ' /proc/mounts")).stdout
+    assert [line for line in out.split("\n") if line and line[-1] != ":"] == ["1"]
+
+
+def test_masks_hold_on_a_sys_that_a_symlink_covers(pyrunc, bundle, tmp_path):
+    """/data is /sys in this image, and the volume for it covers the sysfs."""
+    os.symlink("sys", f"{bundle.rootfs}/data")
+    (tmp_path / "volume" / "firmware").mkdir(parents=True)
+    (tmp_path / "volume" / "firmware" / "secret").write_text("")
+    bundle.mount("/data", tmp_path / "volume", "rbind")
+    bundle.linux["maskedPaths"] = ["/sys/firmware"]
+    bundle.linux["readonlyPaths"] = []
+    result = pyrunc.run(bundle.sh("ls /sys/firmware"), code=None)
+    assert result.stdout == ""
+    assert result.code == 0 or "can't mask path /sys/firmware: " in result.message
+
+
 def test_cve_2021_30465_mountpoints_change_places_with_symlinks(pyrunc, bundle, users, victim):
     good, bad = f"{bundle.rootfs}/swap", f"{bundle.rootfs}/paws"
     os.makedirs(f"{good}/in")
