@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import processes_in, read, wait_for
+from harness import PATIENCE, processes_in, read, wait_for
 
 MEGABYTE = 1 << 20
 
@@ -35,6 +35,18 @@ def listen(pyrunc, tmp_path):
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         child.wait()
+
+
+def listening(child):
+    """Wait until it has begun to."""
+
+    def opened():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links = [os.readlink(fd.path) for fd in os.scandir(f"/proc/{child.pid}/fd")]
+            return any("eventfd" in link or link.endswith(".events") for link in links)
+        return False
+
+    wait_for(opened, what="listener")
 
 
 def stats(pyrunc, name):
@@ -116,7 +128,7 @@ def test_it_ends_with_the_container(pyrunc, bundle, listen, cgroup_mode, interva
     name = pyrunc.up(bundle.sh("sleep 100"))
     lines = listen(f"--interval={interval}", name)
     pyrunc("ps", name)
-    time.sleep(0.3)  # it has begun to listen, or else it will refuse
+    listening(lines.child)  # or else it will refuse
     assert lines.child.poll() is None
     pyrunc("kill", name, "KILL")
     assert lines.child.wait(10) == 0
@@ -125,7 +137,7 @@ def test_it_ends_with_the_container(pyrunc, bundle, listen, cgroup_mode, interva
 def test_it_ends_with_the_removal(pyrunc, bundle, listen):
     name = pyrunc.up(bundle.sh("sleep 100"))
     lines = listen("--interval", "1h", name)
-    time.sleep(0.3)
+    listening(lines.child)
     pyrunc("delete", "--force", name)
     assert lines.child.wait(10) == 0
 
@@ -133,7 +145,7 @@ def test_it_ends_with_the_removal(pyrunc, bundle, listen):
 def test_it_ends_with_its_reader(pyrunc, bundle):
     name = pyrunc.up(bundle.sh("sleep 100"))
     with pyrunc.popen("events", "--interval", "1h", name, stdout=subprocess.PIPE) as child:
-        time.sleep(0.3)
+        listening(child)
         child.stdout.close()
         assert child.wait(10) in (0, 141)
     with pyrunc.popen("events", "--interval", "50ms", name, stdout=subprocess.PIPE) as child:
@@ -143,7 +155,7 @@ def test_it_ends_with_its_reader(pyrunc, bundle):
 
 
 def test_it_goes_on_while_another_process_lives(pyrunc, bundle, listen):
-    bundle.namespace("pid", False).sh("sleep 2 & exec sleep 100")
+    bundle.namespace("pid", False).sh(f"sleep {2 * PATIENCE} & exec sleep 100")
     name = pyrunc.up(bundle)
     wait_for(lambda: len(processes_in(name)) == 2, what="two processes")
     lines = listen("--interval", "100ms", name)
