@@ -26,7 +26,7 @@ class Notices:
 
     def __init__(self, paths: "dict[str, str]") -> None:
         self._open: "list[int]" = []
-        self._actions: "dict[int, Callable[[int], str]]" = {}
+        self._actions: "dict[int, Callable[[int], list[str]]]" = {}
         self._poll = select.poll()
         self.control = ""
         self.kills = fs.oom_killed(paths)
@@ -51,15 +51,14 @@ class Notices:
     def poll(self, milliseconds: int) -> "list[str]":
         """What happened within that time, in this order; returns early if something did."""
         ready = {fd for fd, _ in self._poll.poll(milliseconds)}
-        told = [act(fd) for fd, act in self._actions.items() if fd in ready]
-        return [word for word in told if word]
+        return [word for fd, act in self._actions.items() if fd in ready for word in act(fd)]
 
     def watch_reader(self, fd: int) -> None:
         """Report the "end", too, when nobody can read any more what is written to fd."""
         self._poll.register(fd, 0)  # POLLERR and POLLHUP are always told
-        self._actions[fd] = lambda fd: "end"
+        self._actions[fd] = lambda fd: ["end"]
 
-    def _watch(self, path: str, act: "Callable[[int], str]") -> None:
+    def _watch(self, path: str, act: "Callable[[int], list[str]]") -> None:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as err:
@@ -71,15 +70,15 @@ class Notices:
         _content(fd)  # a change counts from the last read
         self._poll.register(fd, select.POLLPRI)
 
-    def _killed(self, fd: int) -> str:
+    def _killed(self, fd: int) -> "list[str]":
         text = _content(fd)
         if text is None:
-            return "end"
+            return ["end"]
         before, self.kills = self.kills, fs.oom_kills(text)
-        return "oom" if self.kills > before else ""
+        return ["oom"] * (self.kills - before)
 
-    def _emptied(self, fd: int) -> str:
-        return "" if "populated 1" in (_content(fd) or "") else "end"
+    def _emptied(self, fd: int) -> "list[str]":
+        return [] if "populated 1" in (_content(fd) or "") else ["end"]
 
     def _register(self, folder: str) -> None:
         try:
@@ -96,9 +95,9 @@ class Notices:
         self._actions[event] = self._signalled
         self._poll.register(event, select.POLLIN)
 
-    def _signalled(self, fd: int) -> str:
+    def _signalled(self, fd: int) -> "list[str]":
         os.eventfd_read(fd)
-        return "oom" if os.path.lexists(self.control) else "end"
+        return ["oom" if os.path.lexists(self.control) else "end"]
 
 
 def _content(fd: int) -> "str | None":
