@@ -286,6 +286,20 @@ def processes_in(prefix):
     return found
 
 
+def listening(child):
+    """Wait until `events` has begun to listen."""
+
+    def opened():
+        folder = f"/proc/{child.pid}/fd"
+        try:
+            links = [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+        except FileNotFoundError:  # closed meanwhile
+            return False
+        return any("eventfd" in link or link.endswith(".events") for link in links)
+
+    wait_for(opened, what="listener")
+
+
 def receive(listener):
     """(data, descriptors) of the one message that a console socket gets."""
     connection = listener.accept()[0]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import PATIENCE, processes_in, read, wait_for
+from harness import PATIENCE, listening, processes_in, read, wait_for
 
 MEGABYTE = 1 << 20
 
@@ -35,18 +35,6 @@ def listen(pyrunc, tmp_path):
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         child.wait()
-
-
-def listening(child):
-    """Wait until it has begun to."""
-
-    def opened():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            links = [os.readlink(fd.path) for fd in os.scandir(f"/proc/{child.pid}/fd")]
-            return any("eventfd" in link or link.endswith(".events") for link in links)
-        return False
-
-    wait_for(opened, what="listener")
 
 
 def stats(pyrunc, name):
@@ -167,6 +155,7 @@ def test_it_goes_on_while_another_process_lives(pyrunc, bundle, listen):
     assert lines.child.wait(10) == 0
 
 
+GO = "until [ -e /go ]; do sleep 0.05; done"
 GREEDY = "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done"
 
 
@@ -174,8 +163,10 @@ def test_want_of_memory(pyrunc, bundle, listen, cgroup_mode):
     if cgroup_mode == "v2" and "memory" not in read("/sys/fs/cgroup/cgroup.controllers"):
         pytest.skip("no memory controller")
     bundle.linux["resources"]["memory"] = {"limit": 16 * MEGABYTE, "swap": 16 * MEGABYTE}
-    name = pyrunc.up(bundle.sh(f"sleep 1; sh -c '{GREEDY}'; sleep 100"))
+    name = pyrunc.up(bundle.sh(f"{GO}; sh -c '{GREEDY}'; sleep 100"))
     lines = listen("--interval", "1h", name)
+    listening(lines.child)
+    bundle.write("go", "")
     wait_for(lines, what="event")
     assert read(f"{pyrunc.directory}/events0") == f'{{"type":"oom","id":"{name}"}}\n'
     assert lines.child.poll() is None
@@ -189,8 +180,10 @@ def test_a_container_that_dies_of_it(pyrunc, bundle, listen, cgroup_mode):
     if cgroup_mode == "v2" and "memory" not in read("/sys/fs/cgroup/cgroup.controllers"):
         pytest.skip("no memory controller")
     bundle.linux["resources"]["memory"] = {"limit": 16 * MEGABYTE, "swap": 16 * MEGABYTE}
-    name = pyrunc.up(bundle.sh(f"sleep 1; {GREEDY}"))
+    name = pyrunc.up(bundle.sh(f"{GO}; {GREEDY}"))
     lines = listen("--interval", "1h", name)
+    listening(lines.child)
+    bundle.write("go", "")
     pyrunc.stopped(name)
     assert lines.child.wait(10) == 0
     assert lines()[0] == {"type": "oom", "id": name}

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import alive, processes_in, read, wait_for
+from harness import alive, listening, processes_in, read, wait_for
 
 # What /sys/fs/cgroup is in the mount namespace of the command.
 UNIFIED = "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
@@ -244,7 +244,10 @@ def test_usage_with_limits(v2, limited):
 def test_want_of_memory(v2, bundle):
     bundle.linux["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
     greedy = "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done"
-    name = v2.up(bundle.sh(f"sleep 3; sh -c '{greedy}'; sleep 1; {greedy}"))
+    go = "until [ -e /go ]; do sleep 0.05; done"
+    name = v2.up(bundle.sh(f"{go}; sh -c '{greedy}'; {greedy}"))
     with v2.popen("events", "--interval", "1h", name, stdout=subprocess.PIPE) as child:
+        listening(child)
+        bundle.write("go", "")
         assert child.stdout.read() == f'{{"type":"oom","id":"{name}"}}\n'.encode() * 2
         assert child.wait(20) == 0
