@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 class Notices:
     """Descriptors to wait for.  poll(milliseconds) tells what happened: "oom", "end"."""
 
-    __slots__ = ("_actions", "_open", "_poll", "control", "kills")
+    __slots__ = ("_actions", "_counter", "_open", "_poll", "control", "kills")
 
     def __init__(self, paths: "dict[str, str]") -> None:
         self._open: "list[int]" = []
         self._actions: "dict[int, Callable[[int], list[str]]]" = {}
         self._poll = select.poll()
+        self._counter = -1
         self.control = ""
         self.kills = fs.oom_killed(paths)
         try:
             # Want of memory first: who is killed for it may have been the last one.
             if fs.is_v2(paths):
-                self._watch(f"{paths['']}/memory.events", self._killed)
+                self._counter = self._watch(f"{paths['']}/memory.events", self._killed)
             elif "memory" in paths:
                 self._register(paths["memory"])
             # On a hybrid host the processes may be elsewhere in the unified hierarchy.
@@ -58,17 +59,18 @@ class Notices:
         self._poll.register(fd, 0)  # POLLERR and POLLHUP are always told
         self._actions[fd] = lambda fd: ["end"]
 
-    def _watch(self, path: str, act: "Callable[[int], list[str]]") -> None:
+    def _watch(self, path: str, act: "Callable[[int], list[str]]") -> int:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as err:
             if err.errno in fs.GONE:  # without that controller it has nothing to tell
-                return
+                return -1
             raise Error.os("open", path, err) from err
         self._open.append(fd)
         self._actions[fd] = act
         _content(fd)  # a change counts from the last read
         self._poll.register(fd, select.POLLPRI)
+        return fd
 
     def _killed(self, fd: int) -> "list[str]":
         text = _content(fd)
@@ -78,7 +80,10 @@ class Notices:
         return ["oom"] * (self.kills - before)
 
     def _emptied(self, fd: int) -> "list[str]":
-        return [] if "populated 1" in (_content(fd) or "") else ["end"]
+        if "populated 1" in (_content(fd) or ""):
+            return []
+        # The kernel tells of each file when it comes to it: of the last kill maybe after the end.
+        return [*(self._killed(self._counter) if self._counter >= 0 else []), "end"]
 
     def _register(self, folder: str) -> None:
         try:
