@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <regex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -337,6 +338,20 @@ int core_cloexec_from(int first)
 	for (int fd = first, max = (int)sysconf(_SC_OPEN_MAX); fd < max; fd++)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return 0;
+}
+
+int core_matches(const char *pattern, const char *text, char *ret_why, size_t size)
+{
+	regex_t regex;
+	int err = regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), found;
+
+	if (err) {
+		(void)regerror(err, &regex, ret_why, size);
+		return -EINVAL;
+	}
+	found = !regexec(&regex, text, 0, NULL, 0);
+	regfree(&regex);
+	return found;
 }
 
 int core_seccomp_flag(unsigned int flag)

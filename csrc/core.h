@@ -47,6 +47,11 @@ int core_pidfd_send_signal(int pidfd, int signal);
 int core_signalfd(void);
 /* Descriptors from `first` on become close-on-exec. */
 int core_cloexec_from(int first);
+/*
+ * 1 if a POSIX extended regular expression matches somewhere in text, else 0.  If it is none: why, in
+ * the `size` bytes of ret_why, and -EINVAL.
+ */
+int core_matches(const char *pattern, const char *text, char *ret_why, size_t size);
 /* 1 if this kernel accepts the SECCOMP_FILTER_FLAG_* bit, else 0. */
 int core_seccomp_flag(unsigned int flag);
 #endif

@@ -163,7 +163,9 @@ static bool take_globals(char ***at, struct request *ret)
 			return false;
 		++*at;
 	}
-	return !strcmp(format, "text") || !strcmp(format, "json");
+	/* A colon may name something else than a file. */
+	return (!strcmp(format, "text") || !strcmp(format, "json")) &&
+	       (!ret->log || !strchr(ret->log, ':'));
 }
 
 static bool valid_id(const char *id)

@@ -6,8 +6,8 @@ The grammar is that of Go's flag package as runc uses it:
 
 `-x` and `--x` are the same flag, a value follows as `--x V` or `--x=V`, booleans take only the
 second form, the last one given wins.  Flags may also come after positionals, except where a verb's
-positionals are another program's command line.  help.py words what goes wrong, and never runs a
-verb.
+positionals are another program's command line.  What only crun's getopt takes is taken, too: short
+flags together, and with their value.  help.py words what goes wrong, and never runs a verb.
 """
 
 import gc
@@ -15,7 +15,7 @@ import os
 import sys
 
 from pyrunc import commands, log
-from pyrunc.commands import GLOBALS, HELP, RUNC_VERSION, SPEC_VERSION, VERBS, Command, Option
+from pyrunc.commands import ALIASES, GLOBALS, HELP, VERBS, Command, Option
 from pyrunc.errors import Error, UsageError, strerror
 
 TYPE_CHECKING = False
@@ -31,9 +31,6 @@ _BOOLS = {"1": True, "t": True, "T": True, "true": True, "True": True, "TRUE": T
     "false": False,
     "False": False,
     "FALSE": False,
-}
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0} | {
-    "h": 3600.0,
 }
 
 # An error must reach the caller in one write and fit the buffers engines read it into.
@@ -128,19 +125,10 @@ def parse(argv: "list[str]", opts: "dict[str, Any] | None" = None) -> "Command |
 
 
 def version_lines() -> "list[str]":
-    """What --version prints.  Engines parse the first three lines by their prefixes."""
-    from pyrunc import __version__
-    from pyrunc.commands.features import libseccomp_version
+    """What --version prints."""
+    from pyrunc.commands import features
 
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    lines = [
-        f"runc version {RUNC_VERSION}",
-        f"commit: pyrunc-{__version__}",
-        f"spec: {SPEC_VERSION}",
-        f"python: {python}",
-    ]
-    seccomp = libseccomp_version()
-    return [*lines, f"libseccomp: {seccomp}"] if seccomp else lines
+    return features.version_lines()
 
 
 def default_root() -> str:
@@ -182,15 +170,22 @@ def _chosen_root(path: str) -> str:
 
 def _check_globals(opts: "dict[str, Any]") -> None:
     """Open the log, then settle the root: in this order, so that an engine sees what is wrong."""
-    fmt = opts["log_format"] or "text"
-    if fmt not in ("text", "json"):
-        raise Error(f"invalid log-format: {fmt}")
+    opts["log_format"] = opts["log_format"] or "text"
+    _check_choice(opts, "log-format", ("text", "json"))
+    _check_choice(opts, "log-level", log.LEVELS)
     try:
-        log.setup(opts["log"], fmt, opts["debug"])
+        log.setup(opts["log"], opts["log_format"], opts["log_level"])
     except OSError as err:
         raise Error.os("open", opts["log"], err) from err
+    _check_choice(opts, "cgroup-manager", ("cgroupfs", "systemd", "disabled"))
     opts["root_given"] = "root" in opts["given"]
     opts["root"] = _chosen_root(opts["root"]) if opts["root_given"] else default_root()
+
+
+def _check_choice(opts: "dict[str, Any]", name: str, known: "tuple[str, ...]") -> None:
+    value = opts[name.replace("-", "_")]
+    if value not in known:
+        raise Error(f"invalid {name}: {value}")
 
 
 def _check_rootless(command: Command, opts: "dict[str, Any]") -> None:
@@ -268,11 +263,11 @@ def flags(
 ) -> "list[str]":
     """Take rows' flags out of argv into opts; the positionals."""
     table: "dict[str, Option]" = {}
-    for row in (*rows, HELP):
-        table[row.name] = row
-        if row.short:
-            table[row.short] = row
-        opts[row.key] = [] if row.kind in ("list", "ints") else row.default
+    for known in (*rows, HELP):
+        table[known.name] = known
+        if known.short:
+            table[known.short] = known
+        opts[known.key] = [] if known.kind in ("list", "ints") else known.default
     given: "set[str]" = set()
     opts["given"] = given
     positionals: "list[str]" = []
@@ -281,7 +276,8 @@ def flags(
         token = argv[index]
         name, equals, value = token.lstrip("-").partition("=")
         dashes = len(token) - len(token.lstrip("-"))
-        if dashes == 0 or token == "-" or (positionals and name not in table and token != "--"):
+        row = table.get(name) or table.get(ALIASES.get(name, ""))
+        if dashes == 0 or token == "-" or (positionals and not row and token != "--"):
             positionals.append(token)
             index += 1
             if stop_early:
@@ -292,9 +288,12 @@ def flags(
             break
         if dashes > 2 or not name:
             raise UsageError(f"bad flag syntax: {token}", verb)
-        if name not in table:
-            raise UsageError(f"flag provided but not defined: -{name}", verb)
-        row = table[name]
+        if not row:
+            apart = _apart(token, table)
+            if not apart:
+                raise UsageError(f"flag provided but not defined: -{name}", verb)
+            argv, index = [*apart, *argv[index:]], 0
+            continue
         if row.kind == "bool":
             value = value if equals else "true"
         elif not equals:
@@ -307,6 +306,18 @@ def flags(
     return positionals + argv[index:]
 
 
+def _apart(token: str, table: "dict[str, Option]") -> "list[str]":
+    """Short flags of one token: -td is -t -d, -eA=B is -e A=B.  Empty if one of them is unknown."""
+    found: "list[str]" = []
+    for at, letter in enumerate(token[1:], 2):
+        if letter not in table:
+            return []
+        found.append(f"-{letter}")
+        if table[letter].kind != "bool":
+            return [*found, token[at:]] if token[at:] else found
+    return found
+
+
 def _store(opts: "dict[str, Any]", row: Option, name: str, text: str, verb: "str | None") -> None:
     value: object = text
     if row.kind == "bool":
@@ -314,9 +325,15 @@ def _store(opts: "dict[str, Any]", row: Option, name: str, text: str, verb: "str
         if value is None:
             shown = log.quote(text)
             raise UsageError(f"invalid boolean value {shown} for -{name}: parse error", verb)
+        value = row.means[value]
     elif row.kind in ("int", "ints", "duration"):
         try:
-            value = parse_duration(text) if row.kind == "duration" else parse_int(text)
+            if row.kind == "duration":
+                from pyrunc import duration
+
+                value = duration.parse(text)
+            else:
+                value = parse_int(text)
         except ValueError as err:
             raise UsageError(
                 f"invalid value {log.quote(text)} for flag -{name}: {err}", verb
@@ -342,25 +359,6 @@ def parse_int(text: str) -> int:
     if not -(1 << 63) <= value < 1 << 63:
         raise ValueError("value out of range")
     return value
-
-
-def parse_duration(text: str) -> float:
-    """`1m30s`, `100ms`, `-1.5h`: a Go duration in seconds; ValueError carries Go's words."""
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    total = 0.0
-    if rest == "0":
-        return total
-    if not rest:
-        raise ValueError("parse error")
-    while rest:
-        size = len(rest) - len(rest.lstrip("0123456789."))
-        number, rest = rest[:size], rest[size:]
-        size = next((i for i, char in enumerate(rest) if char in "0123456789."), len(rest))
-        unit, rest = rest[:size], rest[size:]
-        if number.count(".") > 1 or number.strip(".") == "" or unit not in _SECONDS:
-            raise ValueError("parse error")
-        total += float(number) * _SECONDS[unit]
-    return -total if text[0] == "-" else total
 
 
 # What the caller is told when something goes wrong.

@@ -20,7 +20,7 @@ import time
 from pyrunc import cgroups, files, jsonio, procfs
 from pyrunc.cgroups import fs
 from pyrunc.commands import SPEC_VERSION
-from pyrunc.errors import Error
+from pyrunc.errors import Error, NoContainer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def lock(root: str, id: str, shared: bool = False) -> int:
     """Lock an existing container's directory. Returns the descriptor that holds the lock."""
     fd = _lock(directory(root, id), id, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     if fd is None:
-        raise Error("container does not exist")
+        raise NoContainer("container does not exist")
     return fd
 
 
@@ -100,12 +100,12 @@ def load(root: str, id: str) -> "dict[str, Any]":
     try:
         data = files.read(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise Error("container does not exist") from None
+        raise NoContainer("container does not exist") from None
     except OSError as err:
         raise Error.os("open", path, err) from err
     record = _decode(data)
     if record is None:
-        raise Error(f"{path} is not the record of a container")
+        raise NoContainer(f"{path} is not the record of a container")
     return record
 
 
@@ -288,7 +288,7 @@ def delete(root: str, id: str, force: bool = False) -> None:
             if fd is not None:
                 _undo(path)
             if not force:
-                raise Error("container does not exist")
+                raise NoContainer("container does not exist")
             return
         try:
             record = load(root, id)

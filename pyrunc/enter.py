@@ -186,7 +186,8 @@ class Entry:
             os.chdir(bundle)
         except OSError as err:
             raise Error.os("chdir", bundle, err) from err
-        template: "Doc" = spec.load()["process"]
+        file = (self.record.get("pyrunc") or {}).get("config") or spec.FILE
+        template: "Doc" = spec.load(file)["process"]
         return template
 
     # --- the way in ---

@@ -1,6 +1,7 @@
 """The one exception that crosses module borders, and the words of errno (host-free leaf).
 
     Error(message, code)    a finished sentence and the exit status
+    NoContainer(Error)      there is no container of that name, or it is none of ours
     UsageError(Error)       what argv got wrong; cli.py adds the command's help to it
 
 Wording follows runc: a Go program prints errno as strerror(3) with a small first letter.
@@ -31,6 +32,10 @@ class Error(Exception):
     def os(cls, op: str, path: object, err: OSError) -> "Error":
         """`open /x: no such file or directory`: op and path, then what errno means."""
         return cls(f"{op} {path}: {strerror(err.errno or 0)}")
+
+
+class NoContainer(Error):
+    """There is no container of that name, or it is none of ours."""
 
 
 class UsageError(Error):

@@ -77,10 +77,12 @@ class Launch:
         self.devices: "Move | None" = None
         self.init: "handshake.Init | None" = None
         self.ready = False  # init has done all it had to
-        # Both are relative to where the caller stands, and the bundle is not that place.
+        # All are relative to where the caller stands, and the bundle is not that place.
         self.pid_file = attributes.absolute(opts["pid_file"]) if opts.get("pid_file") else ""
+        if opts.get("config"):
+            opts["config"] = attributes.absolute(opts["config"])
         self.bundle = spec.enter(opts["bundle"])
-        self.spec = spec.load()
+        self.spec = spec.load(opts.get("config") or spec.FILE)
         self.hooks = self.spec.get("hooks") or {}
         self.terminal = bool(self.spec["process"].get("terminal"))
         self.console = -1
@@ -310,15 +312,8 @@ class Launch:
         if not self.rootless:
             attributes.oom_score(pid, self.spec["process"].get("oomScoreAdj"))
         linux = self.spec.get("linux") or {}
-        devices = [device["path"] for device in linux.get("devices") or []]
         try:
-            cgroups.apply(
-                self.paths,
-                self.driver.resources,
-                self.record["pyrunc"]["cgroup_mode"],
-                devices,
-                rootless=self.driver.rootless,
-            )
+            self._limit()
         except Error as err:
             text = f"error setting cgroup config for procHooks process: {err.message}"
             raise Error(text) from err
@@ -339,6 +334,14 @@ class Launch:
             state = container.hook_state(self.record, "creating", pid)
             for kind in ("prestart", "createRuntime"):
                 hooks.run(kind, self.hooks.get(kind) or [], state)
+
+    def _limit(self) -> None:
+        """Set linux.resources in the cgroups."""
+        if self.driver.limited:
+            devices = [one["path"] for one in (self.spec.get("linux") or {}).get("devices") or []]
+            mode = self.record["pyrunc"]["cgroup_mode"]
+            rootless = self.driver.rootless
+            cgroups.apply(self.paths, self.driver.resources, mode, devices, rootless=rootless)
 
     def _ready(self, pid: int) -> None:
         """All is set up: the record says that the container exists."""

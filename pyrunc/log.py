@@ -12,8 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Where lines go.  setup() fills it in once, before anything can be logged.
-_sink: "dict[str, Any]" = {"fd": 2, "json": False, "debug": False, "tty": False, "start": 0.0}
+LEVELS = ("debug", "info", "warning", "error")
+
+# Where lines go.  setup() fills it in once, before anything can be logged.  levels: those that are
+# kept.  encode: a daemon's form of a line, instead of one of ours.
+_sink: "dict[str, Any]" = {"fd": 2, "json": False, "levels": LEVELS[1:], "tty": False}
+_sink |= {"start": 0.0, "encode": None}
 
 _COLOURS = {"error": 31, "warning": 33, "info": 36, "debug": 37}
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
@@ -31,12 +35,23 @@ _JSON_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"
 }
 
 
-def setup(path: str, fmt: str, debug: bool) -> None:
-    """Choose destination and form.  path "" is stderr; OSError when the file cannot be opened."""
+def setup(path: str, fmt: str, level: str = "info") -> None:
+    """Choose destination and form.  path "" is stderr; OSError when the file cannot be opened.
+
+    As crun has it, the path may also be file:PATH, journald:NAME or syslog:NAME.
+    """
     _sink["json"] = fmt == "json"
-    _sink["debug"] = debug
+    _sink["levels"] = LEVELS[LEVELS.index(level) :]
     _sink["start"] = time.monotonic()
-    if path:
+    _sink["encode"] = None
+    kind, colon, rest = path.partition(":")
+    if colon and kind in ("journald", "syslog"):
+        from pyrunc import daemons
+
+        _sink["fd"], _sink["encode"] = daemons.connect(kind, rest)
+        path = rest
+    elif path:
+        path = rest if kind == "file" else path
         flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_SYNC | os.O_CLOEXEC
         _sink["fd"] = os.open(path, flags, 0o644)
     else:
@@ -51,13 +66,12 @@ def to_stderr() -> bool:
 
 def debugging() -> bool:
     """Whether debug lines are kept; worth asking before building an expensive one."""
-    return bool(_sink["debug"])
+    return "debug" in _sink["levels"]
 
 
 def debug(message: str) -> None:
     """Something only --debug shows."""
-    if _sink["debug"]:
-        _write("debug", message, {})
+    _write("debug", message, {})
 
 
 def info(message: str, **fields: object) -> None:
@@ -77,8 +91,7 @@ def error(message: str) -> None:
 
 def relay(level: str, message: str) -> None:
     """A line another process of ours logged: the same level, without caller fields."""
-    if level != "debug" or _sink["debug"]:
-        _write(level, message, {}, caller=False)
+    _write(level, message, {}, caller=False)
 
 
 def quote(text: str) -> str:
@@ -126,8 +139,10 @@ def timestamp() -> str:
 
 
 def _write(level: str, message: str, fields: "dict[str, object]", caller: bool = True) -> None:
+    if level in LEVELS and level not in _sink["levels"]:
+        return
     where: "dict[str, str]" = {}
-    if caller and _sink["debug"]:
+    if caller and debugging():
         frame = sys._getframe(2)
         name = frame.f_globals.get("__name__", "")
         where["func"] = f"{name}.{frame.f_code.co_qualname}"
@@ -138,8 +153,11 @@ def _write(level: str, message: str, fields: "dict[str, object]", caller: bool =
         line = _tty_line(level, message, where, fields)
     else:
         line = _text_line(level, message, where, fields)
+    data = (line + "\n").encode("utf-8", "surrogateescape")
+    if _sink["encode"]:
+        data = _sink["encode"](level, message)
     try:
-        os.write(_sink["fd"], (line + "\n").encode("utf-8", "surrogateescape"))
+        os.write(_sink["fd"], data)
     except OSError:
         pass  # A full disk or a reader that went away must not turn success into failure.
 

@@ -52,7 +52,7 @@ def signal(record: "dict[str, Any]", number: int, leftovers: bool = False) -> No
         if fs.pids(paths):
             kill_all(paths, number)
         return
-    if number == KILL and not private_pid(record):
+    if number == KILL and not private_pid(record) and fs.processes_in(paths):
         kill_all(paths, number)
     else:
         send(record, number)
@@ -92,7 +92,7 @@ def kill(record: "dict[str, Any]") -> None:
     if pidfd is None:
         return
     try:
-        if private_pid(record):
+        if private_pid(record) or not fs.processes_in(paths):
             try:
                 signals.send(pidfd, KILL)
             except ProcessLookupError:

@@ -9,7 +9,6 @@ import socket
 
 from pyrunc import (
     attributes,
-    cgroups,
     checkpoint,
     container,
     criu,
@@ -195,11 +194,7 @@ class Restore(Launch):
             from pyrunc.cgroups import place
 
             place.join(self.paths, pid, self.driver.rootless)
-        devices = [one["path"] for one in (self.spec.get("linux") or {}).get("devices") or []]
-        mode = self.record["pyrunc"]["cgroup_mode"]
-        cgroups.apply(
-            self.paths, self.driver.resources, mode, devices, rootless=self.driver.rootless
-        )
+        self._limit()
         if self.record["intel_rdt_path"]:
             from pyrunc import rdt
 

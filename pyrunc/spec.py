@@ -35,6 +35,7 @@ HOOKS = (
     "poststart",
     "poststop",
 )
+FILE = "config.json"
 OTHER_PLATFORMS = ("freebsd", "zos", "solaris", "windows", "vm")
 
 
@@ -53,8 +54,8 @@ def enter(bundle: str) -> str:
         raise Error(f"getwd: {strerror(err.errno or 0)}") from err
 
 
-def load(path: str = "config.json") -> "Doc":
-    """The spec of a bundle, which is the current directory."""
+def load(path: str = FILE) -> "Doc":
+    """The spec of a bundle, which is the current directory, or one from elsewhere."""
     try:
         data = files.read(path)
     except FileNotFoundError:

@@ -3,7 +3,7 @@
     hierarchies.py  which there are, and the container's path in each
     place.py        make them, move a process into them
     delegation.py   who owns them
-    cgroupfs.py     a new container's, made through the file system
+    cgroupfs.py     a new container's, made through the file system; disabled.py makes none
     systemd.py      the same by a unit of systemd's, and what that means for update and delete;
                     units.py, properties.py, device_properties.py, gvariant.py say what it is,
                     manager.py tells systemd, dbus.py carries it
@@ -14,8 +14,8 @@
     recorded.py     linux.resources in the words of the record, and back
     changed.py      what an update makes of them; snapshot.py puts files back if it fails
 
-Who makes them is the driver, cgroupfs or systemd: new(), places(), unit() and release() choose it,
-for a container that is made, entered, updated and deleted; nobody else asks.
+Who makes them is the driver, cgroupfs, systemd or nobody: new(), places(), unit() and release()
+choose it, for a container that is made, entered, updated and deleted; nobody else asks.
 
 A container's cgroups are `paths`: {controller: directory}, on v2 {"": directory}.  state, kill and
 delete take them from the record and load fs alone; so names are looked up on first use here.
@@ -48,8 +48,12 @@ def __getattr__(name: str) -> "Any":
 
 
 def new(spec: "dict[str, Any]", id: str, mode: str, opts: "dict[str, Any]") -> "Cgroupfs | Unit":
-    """The driver for a container that is to be made. opts: systemd_cgroup, rootless."""
-    if opts["systemd_cgroup"]:
+    """The driver for a container that is to be made. opts: cgroup_manager, rootless."""
+    if opts["cgroup_manager"] == "disabled":
+        from pyrunc.cgroups.disabled import Disabled
+
+        return Disabled(spec, id, opts["rootless"])
+    if opts["cgroup_manager"] == "systemd":
         from pyrunc.cgroups.systemd import Unit
 
         return Unit(spec, id, mode, opts["rootless"])

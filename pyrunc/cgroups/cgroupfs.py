@@ -1,12 +1,13 @@
 """The cgroupfs driver: a container's cgroups made through the file system.
 
-A driver is the way in which a new container gets its cgroups; the other one is systemd.py.  Both
-have what is here.
+A driver is the way in which a new container gets its cgroups; the other one is systemd.py, and
+disabled.py is none.  All have what is here.
 
     paths, resources     where they are; linux.resources as this driver can have them
     where                linux.cgroupsPath in the words of the record
     rootless             is who makes them not the host's root?
     placed               does the host put init into them, at the plan's first step?
+    limited              are the resources to be written into their files?
     prepare(), take()    before there is an init, and when it waits to be put there
     entries()            descriptors through which init enters by itself
     remove()             undo all of it
@@ -25,6 +26,7 @@ class Cgroupfs:
 
     __slots__ = ("heir", "made", "paths", "resources", "rootless", "where")
 
+    limited = True
     placed = False
     systemd = False
 

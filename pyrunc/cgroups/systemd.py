@@ -58,6 +58,7 @@ class Unit:
         "where",
     )
 
+    limited = True
     placed = True
     systemd = True
 

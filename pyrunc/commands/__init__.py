@@ -17,14 +17,14 @@ SPEC_VERSION = "1.3.0"
 class Option:
     """One flag.  `--name`, `-name` and, when there is one, the letter `short` are the same flag.
 
-    kind says what a value looks like and what lands in opts[key] (key: the name with `_`, unless a
-    global flag has that one):
-      bool      False, or True; takes no separate value        str   text
+    kind says what a value looks like and what lands in opts[key] (key: the name with `_`, unless
+    another flag has that one; of two flags with one key the last one given counts):
+      bool      one of means; takes no separate value          str   text
       int       a Go integer literal                           list  every text given, in order
       duration  seconds as a float, from `1m30s` and the like  ints  every integer given, in order
     """
 
-    __slots__ = ("default", "help", "hidden", "key", "kind", "metavar", "name", "short")
+    __slots__ = ("default", "help", "hidden", "key", "kind", "means", "metavar", "name", "short")
 
     def __init__(
         self,
@@ -37,11 +37,13 @@ class Option:
         metavar: str = "",
         help: str = "",
         key: str = "",
+        means: "tuple[object, object]" = (False, True),
     ) -> None:
         self.name = name
         self.short = short
         self.kind = kind
-        self.default = False if kind == "bool" and default is None else default
+        self.default = means[0] if kind == "bool" and default is None else default
+        self.means = means
         self.hidden = hidden
         self.metavar = metavar
         self.help = help
@@ -109,9 +111,20 @@ VERBS = {
 
 # Flags that come before the verb.
 GLOBALS = (
-    Option("debug", help="enable debug logging"),
+    Option("debug", help="enable debug logging", key="log_level", means=("info", "debug")),
     Option(
-        "log", kind="str", default="", metavar="PATH", help="set the log file (default: stderr)"
+        "log-level",
+        kind="str",
+        default="info",
+        metavar="LEVEL",
+        help='log what is at least a "debug", "info" (the default), "warning" or "error"',
+    ),
+    Option(
+        "log",
+        kind="str",
+        default="",
+        metavar="PATH",
+        help="set the log file (default: stderr); also file:PATH, journald:NAME or syslog:NAME",
     ),
     Option(
         "log-format",
@@ -127,7 +140,19 @@ GLOBALS = (
         metavar="DIR",
         help="root directory for storage of container state (should be in tmpfs)",
     ),
-    Option("systemd-cgroup", help="use systemd for cgroups, not the cgroup file system"),
+    Option(
+        "systemd-cgroup",
+        help="use systemd for cgroups, not the cgroup file system",
+        key="cgroup_manager",
+        means=("cgroupfs", "systemd"),
+    ),
+    Option(
+        "cgroup-manager",
+        kind="str",
+        default="cgroupfs",
+        metavar="NAME",
+        help='who makes cgroups: "cgroupfs" (the default), "systemd", or nobody: "disabled"',
+    ),
     Option(
         "rootless",
         kind="str",
@@ -141,6 +166,9 @@ GLOBALS = (
 # In every row set, the program's own included.
 HELP = Option("help", "h", help="show help")
 
+# What scripts for crun say instead of a flag above, and help does not mention.
+ALIASES = {"V": "version", "?": "help", "usage": "help"}
+
 # Rows several verbs share.
 BUNDLE = Option(
     "bundle",
@@ -149,6 +177,14 @@ BUNDLE = Option(
     default="",
     metavar="DIR",
     help="path to the root of the bundle directory (default: the current directory)",
+)
+CONFIG = Option(
+    "config",
+    "f",
+    kind="str",
+    default="",
+    metavar="FILE",
+    help="the configuration (default: config.json in the bundle)",
 )
 CONSOLE_SOCKET = Option(
     "console-socket",
@@ -183,6 +219,9 @@ PRESERVE_FDS = Option(
     default=0,
     metavar="N",
     help="pass N additional file descriptors (stdio and $LISTEN_FDS come first)",
+)
+REGEX = Option(
+    "regex", "r", help="CONTAINER is an extended regular expression: do it to all that match"
 )
 DETACH = Option("detach", "d", help="detach from the container's process")
 NO_SUBREAPER = Option(

@@ -2,9 +2,11 @@
 
 from pyrunc.commands import (
     BUNDLE,
+    CONFIG,
     CONSOLE_SOCKET,
     NO_NEW_KEYRING,
     NO_PIVOT,
+    NO_SUBREAPER,
     PID_FILE,
     PIDFD_SOCKET,
     PRESERVE_FDS,
@@ -20,9 +22,11 @@ COMMAND = Command(
     "create a container",
     options=(
         BUNDLE,
+        CONFIG,
         CONSOLE_SOCKET,
         PIDFD_SOCKET,
         PID_FILE,
+        NO_SUBREAPER,
         NO_PIVOT,
         NO_NEW_KEYRING,
         PRESERVE_FDS,
@@ -39,7 +43,8 @@ def run(opts: "dict[str, Any]") -> None:
 
     try:
         launch = Launch(opts)
-        handshake.check(lib.core_subreaper(1), "prctl subreaper")
+        if not opts["no_subreaper"]:
+            handshake.check(lib.core_subreaper(1), "prctl subreaper")
         launch.set_up()
         launch.close()
     except Error as err:

@@ -3,6 +3,9 @@
 The values describe the program, not the host; only the seccomp flags ask the kernel.
 """
 
+import sys
+
+from pyrunc import __version__
 from pyrunc.commands import RUNC_VERSION, SPEC_VERSION, Command
 
 TYPE_CHECKING = False
@@ -100,6 +103,19 @@ def document() -> "dict[str, Any]":
         "annotations": {key: value for key, value in annotations.items() if value},
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
+
+
+def version_lines() -> "list[str]":
+    """What --version prints.  Engines parse the first three lines by their prefixes."""
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    lines = [
+        f"runc version {RUNC_VERSION}",
+        f"commit: pyrunc-{__version__}",
+        f"spec: {SPEC_VERSION}",
+        f"python: {python}",
+    ]
+    seccomp = libseccomp_version()
+    return [*lines, f"libseccomp: {seccomp}"] if seccomp else lines
 
 
 def libseccomp_version() -> str:

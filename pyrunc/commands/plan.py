@@ -1,8 +1,6 @@
 """`plan`: print what `create` would have init do, without doing it."""
 
-import os
-
-from pyrunc.commands import BUNDLE, NO_NEW_KEYRING, NO_PIVOT, Command, Option
+from pyrunc.commands import BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, Command, Option
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
@@ -19,6 +17,7 @@ COMMAND = Command(
     nargs=(0, 0),
     options=(
         BUNDLE,
+        CONFIG,
         Option(
             "format",
             kind="str",
@@ -34,17 +33,24 @@ COMMAND = Command(
 
 def run(opts: "dict[str, Any]") -> None:
     """Print the plan for the bundle's container, with this host's facts."""
-    from pyrunc import cgroups, host, listing, log, mounts, namespaces, plan_create, seccomp, spec
+    from pyrunc import (
+        attributes,
+        cgroups,
+        host,
+        listing,
+        log,
+        mounts,
+        namespaces,
+        plan_create,
+        seccomp,
+        spec,
+    )
 
     if opts["format"] not in ("text", "json"):
         raise Error("invalid format option")
-    try:
-        if opts["bundle"]:
-            os.chdir(opts["bundle"])
-        bundle = os.getcwd()
-    except OSError as err:
-        raise Error.os("chdir", opts["bundle"], err) from err
-    doc = spec.load()
+    config = attributes.absolute(opts["config"]) if opts["config"] else spec.FILE
+    bundle = spec.enter(opts["bundle"])
+    doc = spec.load(config)
     linux = doc.get("linux") or {}
     driver = cgroups.new(doc, ID, cgroups.mode(), opts)
     facts = host.facts(*plan_create.facts_for(doc, opts["no_pivot"]))

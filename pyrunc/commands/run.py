@@ -2,6 +2,7 @@
 
 from pyrunc.commands import (
     BUNDLE,
+    CONFIG,
     CONSOLE_SOCKET,
     DETACH,
     NO_NEW_KEYRING,
@@ -25,6 +26,7 @@ COMMAND = Command(
     "create and run a container",
     options=(
         BUNDLE,
+        CONFIG,
         CONSOLE_SOCKET,
         PIDFD_SOCKET,
         DETACH,

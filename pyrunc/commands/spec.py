@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+FILE = "config.json"
+
 COMMAND = Command(
     "spec",
     "create a new specification file",
@@ -23,6 +25,14 @@ COMMAND = Command(
             help="path to the root of the bundle directory (default: the current directory)",
         ),
         Option(
+            "file",
+            "f",
+            kind="str",
+            default=FILE,
+            metavar="FILE",
+            help="the file to write, relative to the bundle (default: config.json)",
+        ),
+        Option(
             "rootless",
             help="generate a configuration for a rootless container",
             key="for_rootless",
@@ -30,11 +40,9 @@ COMMAND = Command(
     ),
 )
 
-FILE = "config.json"
-
 
 def run(opts: "dict[str, Any]") -> None:
-    """Write FILE; one that is there already is left alone."""
+    """Write the file; one that is there already is left alone."""
     import json
 
     from pyrunc.cgroups import hierarchies
@@ -49,12 +57,13 @@ def run(opts: "dict[str, Any]") -> None:
     if opts["for_rootless"]:
         doc = rootless(doc, os.geteuid(), os.getegid())
     data = json.dumps(doc, indent="\t").encode()
+    path = opts["file"]
     try:
-        fd = os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError as err:
-        raise Error(f"File {FILE} exists. Remove it first") from err
+        raise Error(f"File {path} exists. Remove it first") from err
     except OSError as err:
-        raise Error.os("open", FILE, err) from err
+        raise Error.os("open", path, err) from err
     with open(fd, "wb") as file:
         file.write(data)
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import pyrunc
-from pyrunc import cli, log
+from pyrunc import cli, duration, log
 from pyrunc.commands import DETACH, Command, Option
 from pyrunc.errors import Error, UsageError
 
@@ -19,9 +19,9 @@ SITE = os.path.dirname(os.path.dirname(pyrunc.__file__))
 def plain_log(monkeypatch):
     """Every test starts with the log on stderr, and leaves it there."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    log.setup("", "text", False)
+    log.setup("", "text")
     yield
-    log.setup("", "text", False)
+    log.setup("", "text")
 
 
 def parsed(line):
@@ -48,7 +48,7 @@ CORPUS = [
             "root_given": True,
             "log": "/tmp/log.json",
             "log_format": "json",
-            "systemd_cgroup": False,
+            "cgroup_manager": "cgroupfs",
             "bundle": "/b",
             "pid_file": "/b/init.pid",
             "console_socket": "",
@@ -61,7 +61,7 @@ CORPUS = [
     ),
     (
         "--systemd-cgroup create --bundle /b --pid-file /p --preserve-fds 2 --console-socket /s C",
-        {"systemd_cgroup": True, "preserve_fds": 2, "console_socket": "/s", "args": ["C"]},
+        {"cgroup_manager": "systemd", "preserve_fds": 2, "console_socket": "/s", "args": ["C"]},
     ),
     (
         "create --bundle /b --pid-file /p --console-socket=/s CID",
@@ -70,6 +70,25 @@ CORPUS = [
     ("--rootless=true --root=/r --log-format=json start CID", {"rootless": "true", "root": "/r"}),
     ("--root /r --systemd-cgroup state CID", {"verb": "state", "args": ["CID"]}),
     ("start CID", {"verb": "start", "root": "/run/pyrunc", "root_given": False}),
+    # In crun's dialect.
+    ("--cgroup-manager disabled create CID", {"cgroup_manager": "disabled"}),
+    ("--cgroup-manager=disabled --systemd-cgroup start CID", {"cgroup_manager": "systemd"}),
+    ("--systemd-cgroup --cgroup-manager=cgroupfs start CID", {"cgroup_manager": "cgroupfs"}),
+    ("--systemd-cgroup=false start CID", {"cgroup_manager": "cgroupfs"}),
+    ("--log=journald:CID --log-level warning state CID", {"log_level": "warning"}),
+    ("--log-level=error --debug state CID", {"log_level": "debug"}),
+    ("create --no-subreaper -fother.json CID", {"no_subreaper": True, "config": "other.json"}),
+    ("run -db /b -f other.json CID", {"detach": True, "bundle": "/b", "config": "other.json"}),
+    (
+        "exec -tdu5:6 -eA=B CID sh -td",
+        {"user": "5:6", "env": ["A=B"], "args": ["CID", "sh", "-td"]},
+    ),
+    ("kill -ar ^web KILL", {"all": True, "regex": True, "args": ["^web", "KILL"]}),
+    ("delete -fr ^web", {"force": True, "regex": True}),
+    ("list -qfjson", {"quiet": True, "format": "json"}),
+    ("ps -fjson CID", {"format": "json"}),
+    ("update -r/r CID", {"resources": "/r"}),
+    ("spec -b /b -f other.json", {"bundle": "/b", "file": "other.json"}),
     (
         "--log /tmp/runc-log.json --log-format json run --bundle /b --keep CID",
         {"verb": "run", "keep": True, "detach": False, "pid_file": ""},
@@ -143,7 +162,7 @@ CORPUS = [
     (
         # A wrapper script puts its own globals before the engine's.
         "--debug --log /tmp/x --root /1 --log /tmp/log.json --log-format json --root /2 state C",
-        {"debug": True, "log": "/tmp/log.json", "log_format": "json", "root": "/2"},
+        {"log_level": "debug", "log": "/tmp/log.json", "log_format": "json", "root": "/2"},
     ),
 ]
 
@@ -263,13 +282,38 @@ def test_integers_are_64_bits():
     + [("2us", 2e-6), ("2µs", 2e-6), ("3ns", 3e-9), (".5s", 0.5), ("1.s", 1)],
 )
 def test_durations_are_go_durations(text, seconds):
-    assert cli.parse_duration(text) == pytest.approx(seconds)
+    assert duration.parse(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "1x", "1.2.3s", ".s", "1m30", "-", "1 s"])
 def test_what_is_no_duration(text):
     with pytest.raises(ValueError, match="parse error"):
-        cli.parse_duration(text)
+        duration.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--cgroup-manager=cgroups"], "invalid cgroup-manager: cgroups"),
+        (["--log-level=trace"], "invalid log-level: trace"),
+    ],
+)
+def test_a_choice_is_checked(argv, message):
+    with pytest.raises(Error) as caught:
+        parsed([*argv, "state", "c"])
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize("flag", ["-V", "--V", "-?", "--usage"])
+def test_what_crun_calls_version_and_help(flag, capsys):
+    assert cli.main(["pyrunc", flag]) == 0
+    shown = capsys.readouterr().out
+    assert ("runc version" if "V" in flag else "USAGE:") in shown
+
+
+def test_short_flags_of_one_token_must_all_be_known():
+    assert refused("exec -tx c sh") == "flag provided but not defined: -tx"
+    assert refused("delete -forced c") == "flag provided but not defined: -forced"
 
 
 def test_usage_errors_are_worded_like_go():

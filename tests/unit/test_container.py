@@ -466,7 +466,14 @@ def test_concurrent_deletes_leave_nothing_and_agree(root):
 
 
 def opts(root, *args, **more):
-    known = {"all": False, "force": False, "format": "table", "quiet": False, "root_given": True}
+    known = {
+        "all": False,
+        "force": False,
+        "regex": False,
+        "format": "table",
+        "quiet": False,
+        "root_given": True,
+    }
     return {"root": root, "args": [*args]} | known | more
 
 

@@ -345,6 +345,30 @@ def test_only_a_thawed_container_is_taken(front, tmp_path, paths, file, taken):
     assert front("state", "c").returncode == (0 if taken else DECLINED)
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "--cgroup-manager=disabled state c",
+        "--cgroup-manager cgroupfs state c",
+        "--log-level=error state c",
+        "--log=journald:web state c",
+        "--log=syslog:web state c",
+        "--log file:/dev/null state c",
+        "kill --regex c 0",
+        "kill -ar c 0",
+        "delete -fr c",
+        "delete --regex c",
+        "-V",
+        "ps -fjson c",
+    ],
+)
+def test_what_only_crun_has_is_left_to_python(front, process, tmp_path, argv):
+    make(tmp_path, process())
+    words = argv.split()
+    assert front(*words, cwd=tmp_path).returncode == DECLINED
+    assert os.listdir(tmp_path) == ["root"]  # no file of the name of a log
+
+
 # --- state ---
 
 

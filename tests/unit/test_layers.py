@@ -19,7 +19,7 @@ LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
     **dict.fromkeys("cli help __main__".split(), 4),
     "commands.": 3,
-    **dict.fromkeys("launch enter".split(), 2.5),
+    **dict.fromkeys("launch enter matching".split(), 2.5),
     **dict.fromkeys(
         "freezer update events ending usage checkpoint restore".split(), 2.5
     ),  # verbs' stories about a container
@@ -33,7 +33,9 @@ RANKS = {
     **dict.fromkeys(PURE + HOST, 1),
     # `commands` itself is data: the table of verbs that parser, help and verbs read.
     **dict.fromkeys(
-        "errors files jsonio jsonfault procfs signals log commands criu_messages".split(), 0
+        "errors files jsonio jsonfault procfs signals log daemons duration commands "
+        "criu_messages".split(),
+        0,
     ),
     **dict.fromkeys("_core _seccomp _systemd _schema __init__".split(), 0),
 }
