@@ -173,9 +173,22 @@ class Entry:
         if self.opts["process"]:
             given = spec.load_process(self.opts["process"])
             return plan_exec.inherited(given, self.config)
-        given = plan_exec.with_options(self._template(), self.opts)
+        template = self._template()
+        given = plan_exec.with_options(template, *self._options())
         spec.check_process(given)
         return plan_exec.inherited(given, self.config, self.opts["cap"])
+
+    def _options(self) -> "tuple[Doc, list[int] | None]":
+        """The command line with a --user in numbers, and the groups that a user's name means."""
+        if not self.opts["user"].strip("+-0123456789:"):
+            return self.opts, None
+        from pyrunc import users
+
+        user, groups = users.numbers(self.opts["user"], f"/proc/{self.pid}/root")
+        self._check_alive()
+        if groups and self.rootless:
+            groups = []  # only root can give them, and they were not asked for by name
+        return {**self.opts, "user": user}, groups
 
     def _template(self) -> "Doc":
         """The process object of the bundle as it is now."""

@@ -29,8 +29,11 @@ SCHEDULING = {
 # --- the process object ---
 
 
-def with_options(template: "Doc", opts: "Doc") -> "Doc":
-    """The process of the bundle's config.json as the command line changes it."""
+def with_options(template: "Doc", opts: "Doc", groups: "list[int] | None" = None) -> "Doc":
+    """The process of the bundle's config.json as the command line changes it.
+
+    opts: --user is in numbers.  groups: those of a user who was named.
+    """
     changed = dict(template)
     changed["args"] = opts["args"][1:]
     if not changed["args"]:
@@ -48,18 +51,20 @@ def with_options(template: "Doc", opts: "Doc") -> "Doc":
     changed["terminal"] = opts["tty"]
     if "no-new-privs" in opts["given"]:
         changed["noNewPrivileges"] = opts["no_new_privs"]
-    changed["user"] = _user(template.get("user", {}), opts)
+    changed["user"] = _user(template.get("user", {}), opts, groups)
     return changed
 
 
-def _user(user: "Doc", opts: "Doc") -> "Doc":
-    """--user UID[:GID] and --additional-gids.  Numbers only (CVE-2016-3697)."""
+def _user(user: "Doc", opts: "Doc", groups: "list[int] | None") -> "Doc":
+    """--user UID[:GID] and --additional-gids."""
     user = dict(user)
     if opts["user"]:
         uid, colon, gid = opts["user"].partition(":")
         if colon:
             user["gid"] = _number(gid, "gid")
         user["uid"] = _number(uid, "uid")
+    if groups is not None:
+        user["additionalGids"] = groups
     for gid in opts["additional_gids"]:
         if gid < 0:
             raise Error(f"additional-gids must be a positive number {gid}")

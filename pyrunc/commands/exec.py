@@ -32,8 +32,8 @@ COMMAND = Command(
             "u",
             kind="str",
             default="",
-            metavar="UID[:GID]",
-            help="user, and maybe group, as numbers",
+            metavar="USER[:GROUP]",
+            help="user, and maybe group: numbers, or names of the container's",
         ),
         Option(
             "additional-gids", "g", kind="ints", metavar="GID", help="one more supplementary group"

@@ -507,8 +507,8 @@ def test_bad_environment(pyrunc, up, flags, text):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--user", "root"], 'bad uid: strconv.Atoi: parsing "root": invalid syntax'),
-        (["--user", "0:x"], 'bad gid: strconv.Atoi: parsing "x": invalid syntax'),
+        (["--user", "1-"], 'bad uid: strconv.Atoi: parsing "1-": invalid syntax'),
+        (["--user", "0:1-"], 'bad gid: strconv.Atoi: parsing "1-": invalid syntax'),
         (["-g", "-1"], "additional-gids must be a positive number -1"),
         (["--cwd", "x"], "Cwd must be an absolute path"),
         (

@@ -108,6 +108,13 @@ def test_life(user, mine):
     assert not alive(pid)
 
 
+def test_the_groups_of_a_named_user_are_left_out(user, mine):
+    """In many images root is a member of some."""
+    mine.write("etc/group", "root:x:0:root\nbin:x:1:root\n")
+    name = user.up(mine.args("sleep", "1000"))
+    assert user("exec", "--user", "root", name, "id", "-u").stdout == "0\n"
+
+
 def test_exit_codes(user, mine):
     user.run(mine.sh("exit 7"), code=7)
     message = user.run(mine.args("nothing"), code=1).message

@@ -13,7 +13,7 @@ PURE = "plan plan_create plan_exec scheduling listing namespaces rootfs mounts p
 PURE += "failures record exposition mounts_cgroup".split()
 HOST = "spec normal host cgroups hooks rdt criu processes netdevices userns".split()
 HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
-HOST += ["relay", "terminal", "descriptors", "notify", "mountpoints"]
+HOST += ["relay", "terminal", "descriptors", "notify", "mountpoints", "users"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
@@ -33,7 +33,7 @@ RANKS = {
     **dict.fromkeys(PURE + HOST, 1),
     # `commands` itself is data: the table of verbs that parser, help and verbs read.
     **dict.fromkeys(
-        "errors files jsonio jsonfault procfs signals log daemons duration commands "
+        "beneath errors files jsonio jsonfault procfs signals log daemons duration commands "
         "criu_messages".split(),
         0,
     ),

@@ -166,6 +166,13 @@ def test_flag(flags, changed):
     assert result == {**TEMPLATE, "terminal": False, "args": ["true"], **changed}
 
 
+def test_the_groups_of_a_named_user_replace_the_bundles():
+    flags = {"user": "1:2", "additional_gids": [9]}
+    for groups in ([], [3, 4]):
+        user = plan_exec.with_options(TEMPLATE, {**NONE, **flags}, groups)["user"]
+        assert user == {"uid": 1, "gid": 2, "additionalGids": [*groups, 9]}
+
+
 def test_no_new_privs_given_as_false_overrides():
     opts = {**NONE, "no_new_privs": False, "given": {"no-new-privs"}}
     assert plan_exec.with_options(TEMPLATE, opts)["noNewPrivileges"] is False
