@@ -12,7 +12,7 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from typing import Any
 
     Event = dict[str, Any]
@@ -36,12 +36,16 @@ def usage(record: "dict[str, Any]") -> "Event":
     return {"type": "stats", "id": record["id"], "data": data}
 
 
-def watch(record: "dict[str, Any]", interval: float, tell: "Callable[[Event], None]") -> None:
-    """Tell of every interval and of every want of memory, until nobody is left to tell about."""
+def watch(record: "dict[str, Any]", interval: float, reader: int = -1) -> "Iterator[Event]":
+    """What happens: every interval, and every want of memory, until nobody is left to tell about.
+
+    reader: a descriptor that is written to; once nobody reads that, nothing happens any more.
+    """
     paths = record.get("cgroup_paths") or {}
     heard = notices.Notices(paths)
     try:
-        heard.watch_reader(1)
+        if reader >= 0:
+            heard.watch_reader(reader)
         due = time.monotonic() + interval
         while True:
             # poll(2) counts in int milliseconds; 24 days at a time are enough.
@@ -49,7 +53,7 @@ def watch(record: "dict[str, Any]", interval: float, tell: "Callable[[Event], No
             for word in heard.poll(int(left * 1000) + 1):
                 if word == "end":
                     return
-                tell({"type": "oom", "id": record["id"]})
+                yield {"type": "oom", "id": record["id"]}
             if time.monotonic() < due:
                 continue
             due = max(due + interval, time.monotonic())
@@ -60,7 +64,7 @@ def watch(record: "dict[str, Any]", interval: float, tell: "Callable[[Event], No
             except Error as err:
                 log.error(err.message)
                 continue
-            tell(event)
+            yield event
     finally:
         heard.close()
 

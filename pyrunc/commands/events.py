@@ -34,7 +34,8 @@ def run(opts: "dict[str, Any]") -> "int | None":
         if opts["stats"]:
             tell(events.usage(record))
         else:
-            events.watch(record, opts["interval"], tell)
+            for event in events.watch(record, opts["interval"], reader=1):
+                tell(event)
     except BrokenPipeError:
         return 141  # as if by SIGPIPE, which Python ignores
     return None
