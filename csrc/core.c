@@ -190,6 +190,11 @@ int core_netlink(int namespace)
 	return fd;
 }
 
+int core_leave_directory(void)
+{
+	return unshare(CLONE_FS) < 0 ? -errno : 0;
+}
+
 int core_socketpair(int *ret_pair)
 {
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_pair) < 0 ? -errno : 0;

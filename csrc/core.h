@@ -30,6 +30,8 @@ int core_socketpair(int *ret_pair);
 int core_connect(const char *path);
 /* The descriptor that comes with the next message of a socket; the message itself is dropped. */
 int core_recv_fd(int sock);
+/* From now on the calling thread's working directory and umask are its own. */
+int core_leave_directory(void);
 /* Our own copy of another process's descriptor. */
 int core_pidfd_getfd(int pidfd, int fd);
 int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);

@@ -1,3 +1,39 @@
-"""pyrunc, an OCI container runtime: the version, nothing else."""
+"""pyrunc, an OCI container runtime: its version, and the names of its API (docs/python.md).
+
+Every command imports this, so the API is loaded by the first use of one of its names.
+"""
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.api import DEVNULL, PIPE, STDOUT, Container, containers, create, run
+    from pyrunc.child import Process
+    from pyrunc.documents import Event, State, Stats
+    from pyrunc.errors import Error, Timeout
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "Container",
+    "Error",
+    "Event",
+    "Process",
+    "State",
+    "Stats",
+    "Timeout",
+    "containers",
+    "create",
+    "run",
+]
+
+if not TYPE_CHECKING:  # a type checker knows the names above, and no others
+
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module 'pyrunc' has no attribute '{name}'")
+        return getattr(__import__("pyrunc.api", fromlist=("api",)), name)
+
+    def __dir__():
+        return [*globals(), *__all__]

@@ -3,6 +3,7 @@
     Error(message, code)    a finished sentence and the exit status
     NoContainer(Error)      there is no container of that name, or it is none of ours
     UsageError(Error)       what argv got wrong; cli.py adds the command's help to it
+    Timeout(Error)          something did not happen in time (only out of the API)
 
 Wording follows runc: a Go program prints errno as strerror(3) with a small first letter.
 """
@@ -44,6 +45,10 @@ class UsageError(Error):
     def __init__(self, message: str, verb: "str | None" = None, code: int = 1) -> None:
         super().__init__(message, code)
         self.verb = verb
+
+
+class Timeout(Error, TimeoutError):
+    """What was waited for has not happened in time."""
 
 
 def strerror(number: int) -> str:

@@ -68,6 +68,7 @@ class Launch:
         self.opts = opts
         self.id: str = opts["args"][0]
         self.root: str = opts["root"]
+        opts.setdefault("environ", os.environ)  # may tell what a service manager has for it
         self.no_pivot = bool(opts.get("no_pivot"))
         self.stdio = (-1, -1, -1)
         self.rootless = os.geteuid() != 0
@@ -91,7 +92,7 @@ class Launch:
 
             console.check(self.terminal, opts.get("detach", True), opts["console_socket"])
         self.passed = 0
-        if opts["preserve_fds"] or "LISTEN_FDS" in os.environ:
+        if opts["preserve_fds"] or "LISTEN_FDS" in opts["environ"]:
             from pyrunc import descriptors
 
             self.passed = descriptors.pass_on(self.spec["process"], opts["preserve_fds"])
@@ -151,7 +152,7 @@ class Launch:
         self.nofile = attributes.make_room()
         self.lock = container.claim(self.root, self.id)
         self.undo.append(lambda: container.remove_directory(f"{self.root}/{self.id}"))
-        if os.environ.get("NOTIFY_SOCKET"):
+        if self.opts["environ"].get("NOTIFY_SOCKET"):
             from pyrunc import notify
 
             notify.prepare(self.spec, f"{self.root}/{self.id}")

@@ -10,14 +10,16 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 LEVELS = ("debug", "info", "warning", "error")
 
-# Where lines go.  setup() fills it in once, before anything can be logged.  levels: those that are
-# kept.  encode: a daemon's form of a line, instead of one of ours.
+# Where lines go.  setup() or hand_to() fills it in once, before anything can be logged.  levels:
+# those that are kept.  encode: a daemon's form of a line, instead of one of ours.  tell: who gets
+# them instead.
 _sink: "dict[str, Any]" = {"fd": 2, "json": False, "levels": LEVELS[1:], "tty": False}
-_sink |= {"start": 0.0, "encode": None}
+_sink |= {"start": 0.0, "encode": None, "tell": None}
 
 _COLOURS = {"error": 31, "warning": 33, "info": 36, "debug": 37}
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
@@ -57,6 +59,11 @@ def setup(path: str, fmt: str, level: str = "info") -> None:
     else:
         _sink["fd"] = 2
     _sink["tty"] = not path and not _sink["json"] and os.isatty(2)
+
+
+def hand_to(tell: "Callable[[str, str], None]") -> None:
+    """In the process of others: call tell(level, message) instead of writing."""
+    _sink["tell"] = tell
 
 
 def to_stderr() -> bool:
@@ -139,6 +146,9 @@ def timestamp() -> str:
 
 
 def _write(level: str, message: str, fields: "dict[str, object]", caller: bool = True) -> None:
+    if _sink["tell"]:
+        _sink["tell"](level, message)
+        return
     if level in LEVELS and level not in _sink["levels"]:
         return
     where: "dict[str, str]" = {}

@@ -1,0 +1,303 @@
+"""pyrunc for Python programs: what `import pyrunc` offers, on the functions of the commands.
+
+Nothing here prints, exits, or changes directory, signals or environment of the calling process.
+docs/python.md is its manual.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from signal import Signals
+from subprocess import DEVNULL, PIPE, STDOUT
+from types import TracebackType
+from typing import Any, Literal, TypedDict, Unpack, cast
+
+from pyrunc import child, cli, commands, container, guest
+from pyrunc.child import Process, Stdio, Stream
+from pyrunc.documents import Event, State, Stats
+from pyrunc.errors import Error, Timeout
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "Container",
+    "Error",
+    "Event",
+    "Process",
+    "State",
+    "Stats",
+    "Timeout",
+    "containers",
+    "create",
+    "run",
+]
+Path = str | os.PathLike[str]
+
+
+class Streams(TypedDict, total=False):
+    """Descriptors 0 to 2 of a process, as subprocess.Popen takes them.  None, the default: ours.
+
+    console_socket: the path of a listening unix socket that gets the master of its terminal.
+    """
+
+    stdin: Stream
+    stdout: Stream
+    stderr: Stream
+    console_socket: Path
+
+
+class Making(Streams, total=False):
+    """What create() and run() take, too; rootless is found out unless it is given.
+
+    config: the configuration, if it is not the bundle's config.json.
+    """
+
+    root: Path | None
+    config: Path
+    cgroup_manager: Literal["cgroupfs", "systemd", "disabled"]
+    rootless: bool
+    no_pivot: bool
+    no_new_keyring: bool
+
+
+def create(id: str, bundle: Path = "", **making: Unpack[Making]) -> "Container":
+    """Make the container of a bundle (default: the working directory), up to its program."""
+    return _launch(id, bundle, making, start=False)
+
+
+def run(id: str, bundle: Path = "", **making: Unpack[Making]) -> "Container":
+    """create() and start() in one: nothing is left of a container that cannot be started."""
+    return _launch(id, bundle, making, start=True)
+
+
+def containers(root: Path | None = None) -> "list[Container]":
+    """All that exist below a root."""
+    with guest.looking():
+        root = _root(root)
+        try:
+            names = sorted(os.listdir(root))
+        except FileNotFoundError:
+            return []
+        made = [name for name in names if os.path.lexists(f"{root}/{name}/{container.STATE}")]
+        return [Container(name, root) for name in made]
+
+
+class Container:
+    """A container by its name; whether it exists shows when it is asked for something.
+
+    process: its first process, if create() or run() of this program made it, else None.
+    As a context manager it is deleted at the end, running or not.
+    """
+
+    __slots__ = ("id", "process", "root")
+
+    def __init__(self, id: str, root: Path | None = None) -> None:
+        self.id = id
+        self.root = _root(root)
+        self.process: Process | None = None
+
+    def __repr__(self) -> str:
+        return f"<pyrunc.Container {self.id}>"
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.delete(force=True)
+
+    def start(self) -> None:
+        """Let it run its program."""
+        with guest.changing():
+            container.start(self.root, self.id)
+
+    def exec(
+        self,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+        user: str | int = "",
+        groups: Sequence[int] = (),
+        capabilities: Sequence[str] = (),
+        no_new_privileges: bool | None = None,
+        terminal: bool = False,
+        cgroup: Sequence[str] = (),
+        **streams: Unpack[Streams],
+    ) -> Process:
+        """Run another process in it: the bundle's, with other arguments and what else is given.
+
+        user: USER or USER:GROUP, as numbers or by the container's names.
+        """
+        from pyrunc.enter import Entry
+
+        socket = os.fspath(streams.get("console_socket") or "")
+        opts = _options("exec", self)
+        opts["args"] += args
+        opts |= {
+            "env": [f"{name}={value}" for name, value in (env or {}).items()],
+            "cwd": cwd,
+            "user": str(user),
+            "additional_gids": list(groups),
+            "cap": list(capabilities),
+            "no_new_privs": bool(no_new_privileges),
+            "tty": terminal,
+            "cgroup": list(cgroup),
+            "console_socket": socket,
+            "detach": bool(socket),
+        }
+        opts["given"] = set() if no_new_privileges is None else {"no-new-privs"}
+        if not args:
+            raise Error("process args cannot be empty")
+
+        def enter() -> Process:
+            entry = Entry(opts)
+            with Stdio(streams, terminal and not socket) as stdio:
+                try:
+                    entry.stdio, entry.console = stdio.theirs, stdio.socket
+                    entry.on_ready = stdio.ready
+                    entry.look()
+                    entry.start()
+                    return Process(entry.init, stdio)
+                finally:
+                    entry.close()
+
+        return guest.apart(enter, _end)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Until it has stopped; its exit status, 128 + N after signal N, or None if nobody knows.
+
+        That of a container that this program made is always known.  Raises Timeout after that
+        many seconds.
+        """
+        from pyrunc import ending
+
+        if self.process:
+            return self.process.wait(timeout)
+        found: list[int | None] = []
+        with guest.looking():
+            if ending.wait(self.root, [self.id], timeout, found.append):
+                raise Timeout(f"container {self.id} has not stopped within {timeout:g} s")
+        return found[0]
+
+    def kill(self, signal: str | int | Signals = "TERM") -> None:
+        """Send its first process a signal: "TERM", 15, signal.SIGTERM."""
+        from pyrunc import processes
+
+        with guest.looking():
+            processes.signal(container.load(self.root, self.id), child.number(signal))
+
+    def pause(self) -> None:
+        """Stop all its processes."""
+        from pyrunc import freezer
+
+        with guest.changing():
+            freezer.pause(self.root, self.id)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        from pyrunc import freezer
+
+        with guest.looking():
+            freezer.resume(self.root, self.id)
+
+    def update(self, resources: Mapping[str, Any]) -> None:
+        """Change limits: a linux.resources object of the runtime specification.  All or none."""
+        from pyrunc import spec, update
+
+        with guest.changing():
+            wanted = spec.load_resources(json.dumps(resources).encode(), "resources")
+            update.update(self.root, self.id, wanted, {})
+
+    def delete(self, force: bool = False) -> None:
+        """Remove it; one that has started must have stopped, unless forced."""
+        with guest.changing():
+            container.delete(self.root, self.id, force)
+
+    def state(self) -> State:
+        """As it is at this moment."""
+        with guest.looking():
+            record = container.load(self.root, self.id)
+            return cast(State, container.state(self.root, record))
+
+    def ps(self) -> list[int]:
+        """The PIDs of its processes, as we see them."""
+        from pyrunc import processes
+
+        with guest.looking():
+            return processes.pids(container.load(self.root, self.id))
+
+    def stats(self, since: Stats | None = None) -> Stats:
+        """What it uses; since: an earlier sample, to know the share of CPU time between the two."""
+        from pyrunc import usage
+
+        with guest.looking():
+            (record,) = usage.find(self.root, [self.id])
+            sample = usage.sample(self.root, record)
+            if sample is None:
+                raise Error(f"container with id {self.id} is not running")
+            return cast(Stats, usage.compare(cast("dict[str, Any]", since or sample), sample))
+
+    def events(self, interval: float = 5.0) -> Iterator[Event]:
+        """What it uses, every so many seconds, and when it runs out of memory, until it stops."""
+        from pyrunc import events
+
+        with guest.looking():
+            record = events.running(self.root, self.id)
+            yield from cast("Iterator[Event]", events.watch(record, interval))
+
+
+def _root(root: Path | None) -> str:
+    return os.path.abspath(root) if root else cli.default_root()
+
+
+def _options(verb: str, of: Container) -> dict[str, Any]:
+    """What the parser makes of a command line without flags."""
+    opts: dict[str, Any] = {}
+    for rows in (commands.GLOBALS, commands.load(verb).options):
+        cli.flags([], rows, opts)
+    return opts | {"root": of.root, "args": [of.id]}
+
+
+def _launch(id: str, bundle: Path, making: Making, start: bool) -> Container:
+    from pyrunc.launch import Launch
+
+    made = Container(id, making.get("root"))
+    socket = os.fspath(making.get("console_socket") or "")
+    opts = _options("run", made) | {
+        "bundle": os.fspath(bundle),
+        "console_socket": socket,
+        "detach": bool(socket),
+        "environ": {},  # what a service manager tells us is not meant for the container
+        "config": os.fspath(making.get("config", "")),
+        "cgroup_manager": making.get("cgroup_manager", "cgroupfs"),
+        "rootless": str(making.get("rootless", "auto")).lower(),
+        "no_pivot": making.get("no_pivot", False),
+        "no_new_keyring": making.get("no_new_keyring", False),
+    }
+
+    def make() -> Container:
+        launch = Launch(opts)
+        with Stdio(making, launch.terminal and not socket) as stdio:
+            try:
+                launch.stdio, launch.console = stdio.theirs, stdio.socket
+                launch.set_up()
+                stdio.ready()
+                if start:
+                    launch.start()
+                made.process = Process(launch.init, stdio)
+            finally:
+                launch.close()
+        return made
+
+    return guest.apart(make, lambda made: made.delete(force=True))
+
+
+def _end(process: Process) -> None:
+    process.kill("KILL")
+    process.wait()

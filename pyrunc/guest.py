@@ -1,0 +1,116 @@
+"""How functions that were made for a command are called in somebody else's process.
+
+May touch: threads of its own, and forks of the caller's, which it delays.
+
+A command has its process for itself.  A library's caller has threads, a working directory, children
+and perhaps forks, and gets its errors as exceptions and its warnings from `logging`.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import TypeVar
+
+from pyrunc import handshake, log
+from pyrunc._core import lib
+from pyrunc.errors import Error, strerror
+
+T = TypeVar("T")
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+
+
+class Forks:
+    """Let no fork happen while a call that changes something is under way.
+
+    The new process would keep copies of the call's descriptors: locks, which would stay locked, and
+    sockets and FIFOs whose end is a message.  A fork that is followed by exec is harmless, and what
+    subprocess does never comes here.
+    """
+
+    __slots__ = ("_calls", "_changed")
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._changed = threading.Condition(threading.Lock())
+        release = self._changed.release
+        os.register_at_fork(before=self._wait, after_in_parent=release, after_in_child=release)
+
+    def _wait(self) -> None:
+        self._changed.acquire()
+        self._changed.wait_for(lambda: not self._calls)
+
+    @contextlib.contextmanager
+    def delayed(self) -> Iterator[None]:
+        """Until the end of the block."""
+        with self._changed:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
+
+
+FORKS = Forks()
+# Without root, attributes.lend_oom_score() changes the whole process for a moment.
+ALONE = threading.Lock()
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[None]:
+    """A call: an Error is all that comes out of it, and the caller's `logging` has its warnings."""
+    log.hand_to(_log)
+    try:
+        yield
+    except Error:  # Timeout is an OSError, too
+        raise
+    except OSError as err:
+        path = f" {err.filename}:" if err.filename else ""
+        raise Error(f"unexpected error:{path} {strerror(err.errno or 0)}") from err
+
+
+@contextlib.contextmanager
+def changing() -> Iterator[None]:
+    """A call that takes the container's lock."""
+    with looking(), FORKS.delayed():
+        yield
+
+
+def _log(level: str, message: str) -> None:
+    logging.getLogger("pyrunc").log(LEVELS.get(level, logging.ERROR), "%s", message)
+
+
+def apart(function: Callable[[], T], undo: Callable[[T], None]) -> T:
+    """function() in a thread that has a working directory of its own, for it goes to the bundle.
+
+    An exception of the caller's, such as KeyboardInterrupt, waits for its end and undoes it.
+    """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        raise Error("SIGCHLD is ignored: the kernel would keep the exit statuses of processes")
+    future: "Future[T]" = Future()
+
+    def work() -> None:
+        try:
+            handshake.check(lib.core_leave_directory(), "unshare")
+            with ALONE if os.geteuid() else contextlib.nullcontext():
+                future.set_result(function())
+        except BaseException as err:
+            future.set_exception(err)
+
+    with changing():
+        thread = threading.Thread(target=work, name="pyrunc")
+        thread.start()
+        try:
+            result = future.result()
+            thread.join()
+            return result
+        except BaseException:
+            thread.join()
+            if future.exception() is None:
+                undo(future.result())
+            raise
