@@ -280,6 +280,7 @@ def _launch(id: str, bundle: Path, making: Making, start: bool) -> Container:
         "no_pivot": making.get("no_pivot", False),
         "no_new_keyring": making.get("no_new_keyring", False),
     }
+    cli.check_choice(opts, "cgroup-manager", cli.MANAGERS)
 
     def make() -> Container:
         launch = Launch(opts)

@@ -33,6 +33,7 @@ _BOOLS = {"1": True, "t": True, "T": True, "true": True, "True": True, "TRUE": T
     "FALSE": False,
 }
 
+MANAGERS = ("cgroupfs", "systemd", "disabled")
 # An error must reach the caller in one write and fit the buffers engines read it into.
 _LONGEST_MESSAGE = 6000
 
@@ -171,18 +172,19 @@ def _chosen_root(path: str) -> str:
 def _check_globals(opts: "dict[str, Any]") -> None:
     """Open the log, then settle the root: in this order, so that an engine sees what is wrong."""
     opts["log_format"] = opts["log_format"] or "text"
-    _check_choice(opts, "log-format", ("text", "json"))
-    _check_choice(opts, "log-level", log.LEVELS)
+    check_choice(opts, "log-format", ("text", "json"))
+    check_choice(opts, "log-level", log.LEVELS)
     try:
         log.setup(opts["log"], opts["log_format"], opts["log_level"])
     except OSError as err:
         raise Error.os("open", opts["log"], err) from err
-    _check_choice(opts, "cgroup-manager", ("cgroupfs", "systemd", "disabled"))
+    check_choice(opts, "cgroup-manager", MANAGERS)
     opts["root_given"] = "root" in opts["given"]
     opts["root"] = _chosen_root(opts["root"]) if opts["root_given"] else default_root()
 
 
-def _check_choice(opts: "dict[str, Any]", name: str, known: "tuple[str, ...]") -> None:
+def check_choice(opts: "dict[str, Any]", name: str, known: "tuple[str, ...]") -> None:
+    """The value of a flag must be one of a few."""
     value = opts[name.replace("-", "_")]
     if value not in known:
         raise Error(f"invalid {name}: {value}")

@@ -45,7 +45,7 @@ def setup(path: str, fmt: str, level: str = "info") -> None:
     _sink["json"] = fmt == "json"
     _sink["levels"] = LEVELS[LEVELS.index(level) :]
     _sink["start"] = time.monotonic()
-    _sink["encode"] = None
+    _sink["encode"] = _sink["tell"] = None
     kind, colon, rest = path.partition(":")
     if colon and kind in ("journald", "syslog"):
         from pyrunc import daemons

@@ -229,6 +229,7 @@ def test_failures_are_errors(up, pyrunc, tmp_path):
     cases = {
         "container does not exist": lambda: api.Container("none", pyrunc.root).state(),
         "chdir /nonexistent": lambda: api.create("x", "/nonexistent", root=pyrunc.root),
+        "invalid cgroup-manager": lambda: api.create("x", cgroup_manager="none"),
         "invalid container ID": lambda: api.Container("a/b", pyrunc.root).kill(),
         "executable file not found": lambda: up.exec(["nonexistent"]),
         "process args cannot be empty": lambda: up.exec([]),
