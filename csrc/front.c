@@ -262,7 +262,7 @@ static int run_native(char **argv)
 	const char *notify = getenv("NOTIFY_SOCKET");
 	size_t i;
 
-	if (!*argv || getenv("_PYRUNC_COMPLETE"))
+	if (!*argv)
 		return DECLINE;
 	argv++;
 	if (!take_globals(&argv, &request) || !take_verb(argv, &request) || !settle_root(&request))

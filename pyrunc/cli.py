@@ -79,9 +79,6 @@ def _guarded(argv: "list[str]") -> int:
 
 
 def _dispatch(argv: "list[str]", opts: "dict[str, Any]") -> "int | None":
-    if "_PYRUNC_COMPLETE" in os.environ:
-        status: int = _help().complete(argv[0], default_root)
-        return status
     try:
         command = parse(argv, opts)
     except UsageError as err:

@@ -1,4 +1,4 @@
-"""Help texts, usage errors and shell completion, from the rows the parser reads.
+"""Help texts and usage errors, from the rows the parser reads.
 
 click turns rows into words; it never parses a real command line and never runs a verb, so it cannot
 disagree with cli.py.  Loaded only when somebody asks for help or mistyped.
@@ -7,18 +7,9 @@ disagree with cli.py.  Loaded only when somebody asks for help or mistyped.
 import os
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
 
 from pyrunc.commands import GLOBALS, HELP, VERBS, Command, Option, load
 from pyrunc.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-
-COMPLETE_VARIABLE = "_PYRUNC_COMPLETE"
 
 _ABOUT = """\
 A command line for running applications packaged according to the Open Container Initiative (OCI)
@@ -56,20 +47,6 @@ def usage(program: str, err: UsageError, version: "list[str]") -> str:
     return page
 
 
-def complete(program: str, default_root: "Callable[[], str]") -> int:
-    """Answer the shell that set COMPLETE_VARIABLE: its completion script, or the words that fit."""
-    name, asked = os.path.basename(program), os.environ[COMPLETE_VARIABLE]
-    return shell_complete(application(default_root), {}, name, COMPLETE_VARIABLE, asked)
-
-
-def application(default_root: "Callable[[], str]") -> click.Group:
-    """Every row as a click parameter; ids are looked up below --root or default_root()."""
-    group = _program()
-    for verb in VERBS:
-        group.add_command(_command(load(verb), _container_ids(default_root)))
-    return group
-
-
 def _program_help(name: str, version: "list[str]") -> str:
     page = click.HelpFormatter(indent_increment=3, width=100)
     page.write("NAME:\n   runc - Open Container Initiative runtime\n\n")
@@ -80,7 +57,7 @@ def _program_help(name: str, version: "list[str]") -> str:
     rows.append(("help, h", "show a list of commands or the help of one command"))
     _table(page, "COMMANDS", rows)
     page.write("\n")
-    _options(page, "GLOBAL OPTIONS", _program())
+    _options(page, "GLOBAL OPTIONS", GLOBALS)
     return page.getvalue()
 
 
@@ -89,14 +66,13 @@ def _verb_help(name: str, command: Command) -> str:
     page.write(f"NAME:\n   {name} {command.name} - {command.summary}\n\n")
     words = [name, command.name, "[command options]", command.args]
     page.write(f"USAGE:\n   {' '.join(word for word in words if word)}\n\n")
-    _options(page, "OPTIONS", _command(command))
+    _options(page, "OPTIONS", command.options)
     return page.getvalue()
 
 
-def _options(page: click.HelpFormatter, title: str, command: click.Command) -> None:
-    context = click.Context(command, info_name=command.name)
-    options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
-    records = [option.get_help_record(context) for option in options]
+def _options(page: click.HelpFormatter, title: str, rows: "tuple[Option, ...]") -> None:
+    context = click.Context(click.Command("pyrunc"))
+    records = [_option(row).get_help_record(context) for row in (*rows, HELP)]
     _table(page, title, [record for record in records if record])
 
 
@@ -107,52 +83,17 @@ def _table(page: click.HelpFormatter, title: str, rows: "list[tuple[str, str]]")
     page.dedent()
 
 
-def _program() -> click.Group:
-    parameters: list[click.Parameter] = [_option(row) for row in (*GLOBALS, HELP)]
-    return click.Group("pyrunc", params=parameters, add_help_option=False)
-
-
-def _command(command: Command, ids: "Completer | None" = None) -> click.Command:
-    parameters: list[click.Parameter] = [_option(row) for row in (*command.options, HELP)]
-    if "<container-id>" in command.args:
-        count = -1 if "..." in command.args else 1
-        parameters.append(click.Argument(["container_id"], nargs=count, shell_complete=ids))
-    return click.Command(
-        command.name,
-        params=parameters,
-        short_help=command.summary,
-        add_help_option=False,
-    )
-
-
 def _option(row: Option) -> click.Option:
     names = [f"--{row.name}"] + ([f"-{row.short}"] if row.short else [])
     if row.kind == "bool":
         return click.Option(names, is_flag=True, hidden=row.hidden, help=row.help)
-    kind = click.Path() if row.metavar in ("PATH", "DIR", "FILE") else None
     return click.Option(
         names,
-        type=kind,
         multiple=row.kind in ("list", "ints"),
         metavar=row.metavar or "VALUE",
         hidden=row.hidden,
         help=row.help,
     )
-
-
-def _container_ids(default_root: "Callable[[], str]") -> "Completer":
-    def complete_id(
-        context: click.Context, _: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """The ids under the root the command line chose."""
-        root = context.find_root().params.get("root") or default_root()
-        try:
-            names = sorted(os.listdir(root))
-        except OSError:
-            return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-    return complete_id
 
 
 def _guess(err: click.NoSuchOption) -> str:

@@ -22,6 +22,8 @@ class Option:
       bool      one of means; takes no separate value          str   text
       int       a Go integer literal                           list  every text given, in order
       duration  seconds as a float, from `1m30s` and the like  ints  every integer given, in order
+    metavar says in help what a value is; completion knows PATH, FILE and DIR.  What help has in
+    double quotes are the only values there are.
     """
 
     __slots__ = ("default", "help", "hidden", "key", "kind", "means", "metavar", "name", "short")
@@ -82,6 +84,7 @@ class Command:
 # Every verb, in the order help lists them: name -> (module in this package, summary).
 VERBS = {
     "checkpoint": ("checkpoint", "checkpoint a running container"),
+    "completion": ("completion", "print a completion script for a shell"),
     "create": ("create", "create a container"),
     "delete": (
         "delete",

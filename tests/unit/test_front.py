@@ -252,7 +252,6 @@ def test_other_lines_are_left_to_python(front, process, tmp_path, line):
 def test_paths_in_the_environment_are_left_to_python(front, process, tmp_path):
     make(tmp_path, process(memfd=True), fifo=True)
     assert front("start", "c", env={"NOTIFY_SOCKET": "/x"}).returncode == DECLINED
-    assert front("state", "c", env={"_PYRUNC_COMPLETE": "bash_source"}).returncode == DECLINED
 
 
 CHANGES = {

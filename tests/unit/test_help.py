@@ -1,10 +1,7 @@
 """help: every page renders, and the parser and click see the same rows."""
 
 import os
-import subprocess
-import sys
 
-import click
 import pytest
 
 import pyrunc
@@ -38,12 +35,6 @@ def test_the_help_of_the_program(capsys):
 @pytest.mark.parametrize("verb", [None, *VERBS])
 def test_every_row_is_in_both_views(verb):
     rows = GLOBALS if verb is None else load(verb).options
-    application = help.application(cli.default_root)
-    view = application if verb is None else application.commands[verb]
-    seen = {}
-    for parameter in view.params:
-        if isinstance(parameter, click.Option):
-            seen |= dict.fromkeys(parameter.opts, parameter)
     page = help.text("pyrunc", verb, ["version"])
     for row in (*rows, HELP):
         opts = {}
@@ -52,9 +43,7 @@ def test_every_row_is_in_both_views(verb):
             if name:
                 assert cli.flags([dashed, *value], rows, opts) == []
                 assert opts["given"] == {row.name}
-                assert seen[dashed].hidden == row.hidden
                 assert (f"{dashed} " in page or f"{dashed}," in page) != row.hidden
-    assert len({id(parameter) for parameter in seen.values()}) == len(rows) + 1
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -76,44 +65,3 @@ def test_the_rows_are_well_formed(verb):
 def test_nothing_is_hidden_but_what_is_obsolete():
     hidden = {f"{verb} --{row.name}" for verb in VERBS for row in load(verb).options if row.hidden}
     assert hidden == {"kill --all", "update --kernel-memory", "update --kernel-memory-tcp"}
-
-
-# Completion.
-
-
-def completed(words, *, cwd=None):
-    """The words bash is offered for the last one of `words`."""
-    line = " ".join(words)
-    env = {"_PYRUNC_COMPLETE": "bash_complete", "COMP_WORDS": line, "PATH": os.environ["PATH"]}
-    env["COMP_CWORD"] = str(len(words) - 1)
-    main = "from pyrunc.cli import main; sys.exit(main())"
-    program = f"import sys; sys.path.insert(0, {SITE!r}); {main}"
-    command = [sys.executable, "-X", "utf8", "-c", program, "pyrunc"]
-    done = subprocess.run(command, check=True, env=env, stdout=subprocess.PIPE, text=True, cwd=cwd)
-    return [row.partition(",")[2] for row in done.stdout.splitlines() if row]
-
-
-def test_verbs_are_completed():
-    assert completed(["pyrunc", "st"]) == ["start", "state", "stats"]
-
-
-def test_flags_are_completed_but_not_the_hidden_ones():
-    found = completed(["pyrunc", "run", "--no"])
-    assert found == ["--no-subreaper", "--no-pivot", "--no-new-keyring"]
-    assert completed(["pyrunc", "kill", "--a"]) == []
-
-
-def test_container_ids_are_completed(tmp_path):
-    for name in ("web-1", "web-2", "db"):
-        os.mkdir(tmp_path / name)
-    assert completed(["pyrunc", "--root", str(tmp_path), "state", "we"]) == ["web-1", "web-2"]
-    assert completed(["pyrunc", "--root", str(tmp_path), "wait", "db", "we"]) == ["web-1", "web-2"]
-    assert completed(["pyrunc", "--root", f"{tmp_path}/none", "state", "we"]) == []
-
-
-def test_the_completion_script_names_the_program(monkeypatch, capsys):
-    monkeypatch.setenv("_PYRUNC_COMPLETE", "zsh_source")
-    assert cli.main(["/usr/bin/pyrunc"]) == 0
-    script = capsys.readouterr().out
-    assert script.startswith("#compdef pyrunc")
-    assert "_PYRUNC_COMPLETE=zsh_complete" in script

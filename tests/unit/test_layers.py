@@ -10,7 +10,7 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
 PURE = "plan plan_create plan_exec scheduling listing namespaces rootfs mounts process".split()
-PURE += "failures record exposition mounts_cgroup".split()
+PURE += "failures record exposition mounts_cgroup completion".split()
 HOST = "spec normal host cgroups hooks rdt criu processes netdevices userns".split()
 HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
 HOST += ["relay", "terminal", "descriptors", "notify", "mountpoints", "users"]
