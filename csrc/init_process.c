@@ -228,13 +228,34 @@ int op_user(const struct args *a, struct failure *f)
 	return ret < 0 ? fail_value(f, ret, STEP_SETUID, uid) : 0;
 }
 
-/* A capability that was asked for and cannot be granted is a warning, not an error (config.md). */
+/* Capabilities that were asked for and cannot be granted: a warning, not an error (config.md). */
 static u64 grantable(u64 wanted, u64 permitted)
 {
-	for (u64 cap = 0, lost = wanted & ~permitted; lost; cap++, lost >>= 1)
-		if (lost & 1)
-			warn(STEP_CAPSET, EPERM, cap);
+	if (wanted & ~permitted)
+		warn(STEP_CAPSET, EPERM, wanted & ~permitted);
 	return wanted & permitted;
+}
+
+/* Make them ambient; one warning names all that the kernel refuses: buildah asks for a dozen. */
+static void raise_ambient(u64 wanted)
+{
+	u64 refused = 0;
+	s32 why = 0;
+
+	(void)sys5(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	for (u64 cap = 0; cap < 64; cap++) {
+		long ret;
+
+		if (!(wanted >> cap & 1))
+			continue;
+		ret = sys5(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+		if (ret < 0) {
+			refused |= 1ULL << cap;
+			why = (s32)-ret;
+		}
+	}
+	if (refused)
+		warn(STEP_AMBIENT, why, refused);
 }
 
 int op_caps(const struct args *a, struct failure *f)
@@ -260,14 +281,7 @@ int op_caps(const struct args *a, struct failure *f)
 	ret = sys2(__NR_capset, &head, data);
 	if (ret < 0)
 		return fail(f, ret, STEP_CAPSET);
-	(void)sys5(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	for (u64 cap = 0; cap < 64; cap++) {
-		if (!(a->v[3].u >> cap & 1))
-			continue;
-		ret = sys5(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
-		if (ret < 0)
-			warn(STEP_AMBIENT, (s32)-ret, cap);
-	}
+	raise_ambient(a->v[3].u);
 	return 0;
 }
 

@@ -122,7 +122,7 @@ enum plan_sync {
 enum plan_message {
 	MSG_PID = 1,		/* value: the next stage, as the host sees it; step as for MSG_SYNC */
 	MSG_SYNC = 2,		/* value: SYNC_*; step: how many OP_CLONE led to who says it */
-	MSG_WARN = 3,		/* step, value: a capability that ambient refuses, ... */
+	MSG_WARN = 3,		/* step, value: a mask of the capabilities that ambient refuses, ... */
 	MSG_FAIL = 4,		/* op index, step, errno, value, text */
 	MSG_LISTENER = 5,	/* value: descriptor of a seccomp listener, to be taken before the GO */
 	MSG_UNREACHABLE = 6,	/* text: a bind source that our user may not reach, value: or 0, or which we

@@ -322,9 +322,9 @@ def warning(step: int, err: int, value: int) -> str:
     """What init only warned of."""
     why = strerror(err)
     if step == lib.STEP_AMBIENT:
-        return f"can't raise ambient capability {capability(value)}: {why}"
+        return f"can't raise ambient {capabilities(value)}: {why}"
     if step == lib.STEP_CAPSET:
-        return f"ignoring capability that cannot be granted: {capability(value)}"
+        return f"unable to grant {capabilities(value)}: {why}"
     if step == lib.STEP_KEYRING_JOIN:
         return f"KeyctlJoinSessionKeyring: {why}"
     return f"init: step {step}: {why}"
@@ -334,6 +334,12 @@ def capability(number: int) -> str:
     """`CAP_CHOWN`."""
     known = number < len(process.CAPABILITIES)
     return process.CAPABILITIES[number] if known else f"CAP_{number}"
+
+
+def capabilities(mask: int) -> str:
+    """`capability CAP_CHOWN`, or `capabilities [CAP_CHOWN CAP_KILL]`."""
+    names = [capability(number) for number in range(64) if mask >> number & 1]
+    return f"capability {names[0]}" if len(names) == 1 else f"capabilities [{' '.join(names)}]"
 
 
 def kinds(flags: int) -> str:

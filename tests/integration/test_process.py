@@ -143,6 +143,22 @@ def test_ambient_capabilities_survive_the_user(pyrunc, bundle):
     assert [caps(seen, kind) for kind in ("Eff", "Prm", "Inh", "Amb", "Bnd")] == [KILL] * 5
 
 
+def test_all_capabilities_that_cannot_be_ambient_are_one_warning(pyrunc, bundle):
+    """buildah asks for them without inheritable ones, for every step of a build."""
+    names = ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"]
+    sets = ("bounding", "effective", "permitted", "ambient")
+    bundle.process["capabilities"] = {
+        **dict.fromkeys(sets, names),
+        "inheritable": ["CAP_NET_RAW"],
+    }
+    result = pyrunc.run(bundle.args("grep", "CapAmb", "/proc/self/status"))
+    assert int(result.stdout.split()[1], 16) == NET_RAW
+    assert result.stderr.count("\n") == 1
+    assert "level=warning" in result.stderr
+    words = "can't raise ambient capabilities [CAP_CHOWN CAP_KILL]: operation not permitted"
+    assert result.message == words
+
+
 def test_without_capabilities_object_root_keeps_the_callers(pyrunc, bundle):
     del bundle.process["capabilities"]
     mine = int(read("/proc/self/status").partition("CapBnd:")[2].split()[0], 16)
