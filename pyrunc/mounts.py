@@ -184,7 +184,7 @@ class Entry:
                 self.recursive_clear = self.recursive_clear & ~on | off
             elif option == "tmpcopyup":
                 self.copy_up = True
-            elif option not in IDMAP:
+            elif option and option not in IDMAP:
                 data.append(option)
         self.data = ",".join(data)
         if self.flags & MS_BIND and data:

@@ -186,6 +186,12 @@ def test_data_on_a_bind_is_refused():
     assert "bind mounts cannot have any filesystem-specific options applied" in str(caught.value)
 
 
+def test_an_empty_option_says_nothing():
+    """buildah gives a volume one."""
+    assert entry("", "bind", "ro").flags == mounts.MS_BIND | mounts.MS_RDONLY
+    assert entry("size=1m", "", type="tmpfs").data == "size=1m"
+
+
 @pytest.mark.parametrize("key", ["destination", "source", "type"])
 def test_nul_bytes_are_refused(key):
     with pytest.raises(Error, match="mount field contains null byte"):
