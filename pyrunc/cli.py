@@ -14,7 +14,7 @@ import gc
 import os
 import sys
 
-from pyrunc import commands, log
+from pyrunc import commands, files, log
 from pyrunc.commands import ALIASES, GLOBALS, HELP, VERBS, Command, Option
 from pyrunc.errors import Error, UsageError, strerror
 
@@ -131,8 +131,8 @@ def version_lines() -> "list[str]":
 
 def default_root() -> str:
     """Where containers are kept when --root is not given; a user's own directory is made here."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if not runtime or not _honours_xdg():
+    runtime = files.xdg_runtime_dir()
+    if not runtime:
         return "/run/pyrunc"
     root = os.path.join(runtime, "pyrunc")
     try:
@@ -142,18 +142,6 @@ def default_root() -> str:
         hint = "$XDG_RUNTIME_DIR must be a directory this user can write to, or use --root"
         raise Error(f"mkdir {root}: {strerror(err.errno or 0)} ({hint})") from err
     return root
-
-
-def _honours_xdg() -> bool:
-    """Real root keeps to /run; a user, and root of a user namespace who is not `root`, do not."""
-    if os.geteuid() != 0:
-        return True
-    try:
-        with open("/proc/self/uid_map", "rb") as file:
-            whole = file.readline().split() == [b"0", b"0", b"4294967295"]
-    except FileNotFoundError:
-        whole = True  # A kernel without user namespaces.
-    return not whole and os.environ.get("USER", "") != "root"
 
 
 def _chosen_root(path: str) -> str:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 
+from pyrunc import procfs
 from pyrunc.errors import Error
 
 
@@ -32,6 +33,18 @@ def read_fd(fd: int) -> bytes:
 def read_text(path: str) -> str:
     """The whole file as text, without the white space around it."""
     return os.fsdecode(read(path)).strip()
+
+
+def xdg_runtime_dir() -> str:
+    """$XDG_RUNTIME_DIR for those it is meant for, else empty.
+
+    Real root keeps to /run; a user, and root of a user namespace who is not `root`, do not.
+    """
+    path = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.geteuid() != 0:
+        return path
+    stranger = path and os.environ.get("USER", "") != "root" and procfs.in_user_namespace()
+    return path if stranger else ""
 
 
 def write(path: str, data: "str | bytes") -> None:

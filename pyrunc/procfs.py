@@ -191,3 +191,12 @@ def stdio(pid: int) -> "list[str]":
         except OSError:
             links.append("")
     return links
+
+
+def in_user_namespace() -> bool:
+    """Are we in one, so that the kernel may refuse what only the host's root can do?"""
+    try:
+        with open("/proc/self/uid_map", "rb") as file:
+            return file.readline().split() != [b"0", b"0", b"4294967295"]
+    except OSError:
+        return False  # no user namespaces in this kernel

@@ -145,9 +145,7 @@ def _check_owner(fd: int) -> None:
 
 def cache_path() -> str:
     """The cache's directory; empty if there is no place for one."""
-    if os.geteuid() == 0:
-        return f"/run/{CACHE}"
-    parent = os.environ.get("XDG_RUNTIME_DIR", "")
+    parent = files.xdg_runtime_dir() or ("/run" if os.geteuid() == 0 else "")
     return os.path.join(parent, CACHE) if parent.startswith("/") else ""
 
 

@@ -9,7 +9,7 @@ has no file for is ignored, because engines send it anyway; validate() tells whi
 
 import os
 
-from pyrunc import files
+from pyrunc import procfs
 from pyrunc.cgroups.fs import read
 from pyrunc.errors import Error
 from pyrunc.log import quote
@@ -75,16 +75,7 @@ def is_rootless(option: str) -> bool:
     """May the kernel refuse us cgroups?  option: --rootless."""
     if option in ("true", "false"):
         return option == "true"
-    return os.geteuid() != 0 or in_user_namespace()
-
-
-def in_user_namespace() -> bool:
-    """Are we in one, so that the kernel may refuse what only the host's root can do?"""
-    try:
-        row = files.read("/proc/self/uid_map").split(b"\n", 1)[0].split()
-    except OSError:
-        return False  # no user namespaces in this kernel
-    return row != [b"0", b"0", b"4294967295"]
+    return os.geteuid() != 0 or procfs.in_user_namespace()
 
 
 # --- values, v1 and v2 ---

@@ -11,11 +11,11 @@ from pyrunc.cgroups.limits import (
     blkio_lines,
     check_page,
     check_usage,
-    in_user_namespace,
     pids_max,
     rdma_lines,
 )
 from pyrunc.errors import Error
+from pyrunc.procfs import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

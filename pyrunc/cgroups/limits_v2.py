@@ -12,13 +12,13 @@ from pyrunc.cgroups.limits import (
     check_name,
     check_page,
     check_usage,
-    in_user_namespace,
     pids_max,
     rdma_lines,
     swap_of,
 )
 from pyrunc.errors import Error
 from pyrunc.log import quote
+from pyrunc.procfs import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ Where systemd has no controller (most v1 hierarchies) directories are made as pl
 
 import os
 
-from pyrunc import files, log
+from pyrunc import files, log, procfs
 from pyrunc.cgroups import (
     delegation,
     device_properties,
@@ -91,7 +91,7 @@ class Unit:
             return rootless == "true"
         if os.geteuid():
             return True
-        if not limits.in_user_namespace():
+        if not procfs.in_user_namespace():
             return False
         # Root of a user namespace: with a systemd of its own, or inside a user's session.
         try:

@@ -240,5 +240,7 @@ def test_root_of_a_user_namespace(user, bundle):
     for mount in bundle.mounts:
         mount["options"] = [o for o in mount.get("options", ()) if o != "gid=5"]
     bundle.sh("id -u; cat /proc/self/uid_map; echo x > /dev/null && echo null; ls /sys/class/net")
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
     out = user.run(bundle).stdout
     assert out.split() == ["0", "0", str(UID), "1", "null", "lo"]
+    assert os.listdir(f"{user.directory}/run/pyrunc-seccomp"), "the filter was not kept"

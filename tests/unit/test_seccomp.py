@@ -242,10 +242,11 @@ def test_the_cache_is_bounded(cache):
 
 def test_the_place_of_the_cache(monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert seccomp.cache_path() == "/run/pyrunc-seccomp"
     monkeypatch.setattr(os, "geteuid", lambda: 7)
     assert seccomp.cache_path() == "/run/user/7/pyrunc-seccomp"
     for nowhere in ("", "relative"):
         monkeypatch.setenv("XDG_RUNTIME_DIR", nowhere)
         assert seccomp.cache_path() == ""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    assert seccomp.cache_path() == "/run/pyrunc-seccomp"
