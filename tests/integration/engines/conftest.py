@@ -5,7 +5,8 @@ import json
 import os
 
 import pytest
-from engine import PAUSE, PREFIX, Engine, directories
+import user
+from engine import PAUSE, PREFIX, USERS, Engine, directories
 from sandbox import IMAGE, REFERENCE, Sandbox, image, need, settings
 
 from harness import APPLETS, cgroup_dirs, wait_for
@@ -46,20 +47,19 @@ def archive(binaries, tmp_path_factory):
 @pytest.fixture(scope="session")
 def make_sandbox(command, tmp_path_factory):
     """Makes a sandbox for an engine that needs these programs."""
-    made = []
+    with contextlib.ExitStack() as stack:
 
-    def make(*programs):
-        if os.geteuid() != 0:
-            pytest.skip("needs root")
-        if missing := need("unshare", "nsenter", "ip", "tini", *programs):
-            pytest.skip(missing)
-        made.append(Sandbox(tmp_path_factory.mktemp(programs[0]), command))
-        return made[-1]
+        def make(*programs):
+            if os.geteuid() != 0:
+                pytest.skip("needs root")
+            if missing := need("unshare", "nsenter", "ip", "tini", *programs):
+                pytest.skip(missing)
+            sandbox = Sandbox(tmp_path_factory.mktemp(programs[0]), command)
+            stack.callback(sandbox.stop)
+            return sandbox
 
-    yield make
-    for sandbox in made:
-        sandbox.stop()
-    for path in cgroup_dirs(PREFIX):
+        yield make
+    for path in reversed(cgroup_dirs(PREFIX) + cgroup_dirs(USERS)):
         os.rmdir(path)
 
 
@@ -90,20 +90,40 @@ def ctr(containerd_daemon):
 
 
 @pytest.fixture(scope="session")
-def podman_store(make_sandbox, archive):
-    """Podman as README.md configures it."""
-    sandbox = make_sandbox("podman", "conmon")
+def pause_archive(archive):
+    """An image for what keeps the namespaces of Podman's pods."""
+    folder = os.path.dirname(archive)
+    return image(f"{folder}/pause.tar", PAUSE, f"{folder}/rootfs", Cmd=["sleep", "1000000"])
+
+
+def start_podman(sandbox, archives, states, *before, directory="/etc"):
+    """`podman` with the configuration in README.md, which goes below that directory."""
     path = "/etc/containers/containers.conf"
-    sandbox.write(path, settings()[path])
+    sandbox.write(f"{directory}/containers/containers.conf", settings()[path])
     # What this needs is not about pyrunc: no systemd, no journal, and few limits may be raised.
     sandbox.write(f"{path}.d/tests.conf", PODMAN)
-    engine = Engine(sandbox, "/run/pyrunc", "podman")
-    engine("load", "--quiet", "--input", archive)
-    folder = os.path.dirname(archive)
-    pause = image(f"{folder}/pause.tar", PAUSE, f"{folder}/rootfs", Cmd=["sleep", "1000000"])
-    engine("load", "--quiet", "--input", pause)
+    engine = Engine(sandbox, states, *before, "podman")
+    for archive in archives:
+        sandbox("install", "-m", "644", archive, "/run/archive")
+        engine("load", "--quiet", "--input", "/run/archive")
     engine("run", "--rm", IMAGE, "true")  # the first one makes what stays, such as /run/netns
     engine.settle()
+    return engine
+
+
+def clean_podman(engine):
+    """Remove every container, and see that nothing else is left."""
+    engine("pod", "rm", "--all", "--force", "--time=0", code=None)
+    engine("rm", "--all", "--force", "--time=0", code=None)
+    engine.check()
+
+
+@pytest.fixture(scope="session")
+def podman_store(make_sandbox, archive, pause_archive):
+    sandbox = make_sandbox("podman", "conmon")
+    # buildah keeps the caches of builds in TMPDIR.
+    before = ("env", "TMPDIR=/var/lib/containers")
+    engine = start_podman(sandbox, (archive, pause_archive), "/run/pyrunc", *before)
     yield engine
     # Podman forgets those of its pods that have no controller, and never removes its own.
     known = engine.known()
@@ -117,10 +137,49 @@ def podman_store(make_sandbox, archive):
 @pytest.fixture
 def podman(podman_store):
     yield podman_store
-    engine = podman_store
-    engine("pod", "rm", "--all", "--force", "--time=0", code=None)
-    engine("rm", "--all", "--force", "--time=0", code=None)
-    engine.check()
+    clean_podman(podman_store)
+
+
+def start_rootless(sandbox, archives, *before):
+    """Podman of a user, with a configuration of his own."""
+    user.prepare(sandbox)
+    states, directory = f"{user.RUNTIME}/pyrunc", f"{user.HOME}/.config"
+    before = (*before, *user.AS_USER)
+    engine = start_podman(sandbox, archives, states, *before, directory=directory)
+    yield engine
+    engine("system", "migrate")  # ends the process that keeps the user's namespaces
+
+
+ROOTLESS = ("podman", "conmon", "newuidmap", "slirp4netns", "setpriv")
+
+
+@pytest.fixture(scope="session")
+def rootless_store(make_sandbox, archive, pause_archive):
+    yield from start_rootless(make_sandbox(*ROOTLESS), (archive, pause_archive))
+
+
+@pytest.fixture
+def rootless(rootless_store):
+    yield rootless_store
+    clean_podman(rootless_store)
+
+
+@pytest.fixture(scope="session")
+def delegated_store(make_sandbox, archive):
+    """Podman of a user who has cgroups of v2."""
+    sandbox = make_sandbox(*ROOTLESS)
+    if "/sys/fs/cgroup/unified" in sandbox.mounts():
+        sandbox("mount", "-t", "cgroup2", "none", "/sys/fs/cgroup")
+    yield from start_rootless(sandbox, (archive,), *user.in_cgroup(USERS))
+
+
+@pytest.fixture
+def delegated(cgroup_mode, request):
+    if cgroup_mode == "v1":
+        pytest.skip("needs cgroup2")
+    engine = request.getfixturevalue("delegated_store")
+    yield engine
+    clean_podman(engine)
 
 
 def start_docker(make_sandbox, archive, **changes):

@@ -1,19 +1,38 @@
-"""An engine in its sandbox, and what it and its containers leave on a host."""
+"""An engine in its sandbox, and what it and its containers leave on a host.
+
+see, up, state  containers, as Docker and Podman make and show them
+"""
 
 import os
 import re
 
 import pytest
+from sandbox import IMAGE
 
 from harness import cgroup_dirs, wait_for
 
 PREFIX = f"pt{os.getpid()}"  # of the cgroups
+USERS = f"u{PREFIX}"  # of those that a user may divide
 PAUSE = "localhost/pause:latest"
 EVENTS = "/run/libpod/events/events.log"
 
 
 def directories(path):
     return [entry.name for entry in os.scandir(path) if entry.is_dir()]
+
+
+def see(engine, *options, script, code=0):
+    """What a shell in a container of its own prints."""
+    return engine("run", "--rm", *options, IMAGE, "sh", "-c", script, code=code).stdout
+
+
+def up(engine, *options, command=("sleep", "1000")):
+    """Run a container in the background; its id."""
+    return engine("run", "--detach", *options, IMAGE, *command).stdout.strip()
+
+
+def state(engine, name, path="State.Status"):
+    return engine("inspect", "--format", f"{{{{.{path}}}}}", name).stdout.strip()
 
 
 class Engine:

@@ -3,18 +3,10 @@
 import json
 
 import pytest
+from engine import state, up
 from sandbox import IMAGE
 
 from harness import read, wait_for
-
-
-def up(docker, *options, command=("sleep", "1000")):
-    """Run a container in the background; its id."""
-    return docker("run", "--detach", *options, IMAGE, *command).stdout.strip()
-
-
-def state(docker, name, path="State.Status"):
-    return docker("inspect", "--format", f"{{{{.{path}}}}}", name).stdout.strip()
 
 
 def test_pyrunc_is_the_default_runtime(docker):
@@ -232,13 +224,6 @@ def test_limits(docker):
 def test_a_health_check(docker):
     name = up(docker, "--health-cmd", "true", "--health-interval", "1s")
     wait_for(lambda: state(docker, name, "State.Health.Status") == "healthy", 20, "health")
-
-
-def test_a_build(docker):
-    recipe = f"FROM {IMAGE}\nRUN echo built >/built && id\nCMD cat /built\n"
-    docker("build", "--tag", "made", "-", stdin=recipe)
-    assert docker("run", "--rm", "made").stdout == "built\n"
-    docker("rmi", "made")
 
 
 def test_logs_cp_and_diff(docker):

@@ -7,25 +7,13 @@ import subprocess
 import time
 
 import pytest
+from engine import see, state, up
 from sandbox import IMAGE
 
-from harness import cgroup_dirs, wait_for
+from harness import wait_for
 
 CAPS = "grep -E 'Cap(Prm|Bnd|Amb)' /proc/self/status | cut -f2"
 LOOP = "echo ready; while :; do sleep 0.05; done"
-
-
-def see(docker, *options, script, code=0):
-    """What a shell in a container of its own prints."""
-    return docker("run", "--rm", *options, IMAGE, "sh", "-c", script, code=code).stdout
-
-
-def up(docker, *options, command=("sleep", "1000")):
-    return docker("run", "--detach", *options, IMAGE, *command).stdout.strip()
-
-
-def state(docker, name, path="State.Status"):
-    return docker("inspect", "--format", f"{{{{.{path}}}}}", name).stdout.strip()
 
 
 def logged(docker, name, text):
@@ -382,34 +370,6 @@ def test_a_published_port(docker):
 
 
 # --- images ---
-
-
-def test_a_build_with_a_step_that_fails(docker):
-    done = docker("build", "-", stdin=f"FROM {IMAGE}\nRUN echo told; exit 3\n", code=3)
-    assert "told" in done.stdout
-    assert "returned a non-zero code: 3" in done.stderr
-    done = docker("build", "-", stdin=f'FROM {IMAGE}\nRUN ["/nosuch"]\n', code=1)
-    assert 'exec: "/nosuch": stat /nosuch: no such file or directory' in done.stderr
-
-
-def test_a_build_with_buildkit(docker):
-    """BuildKit takes `runc` from PATH: each step is a `run` in the foreground."""
-    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
-    recipe = f"FROM {IMAGE}\nRUN mkdir -m 777 /open && id -u >/built\nUSER 1000\n"
-    recipe += "RUN id -u >/open/built\nCMD cat /built /open/built\n"
-    try:
-        docker("build", "--tag", "made", "-", stdin=recipe, env=environment)
-        assert docker("run", "--rm", "made").stdout == "0\n1000\n"
-        docker("rmi", "made")
-        recipe = f"FROM {IMAGE}\nRUN echo told; exit 3\n"
-        done = docker("build", "--progress=plain", "-", stdin=recipe, env=environment, code=1)
-        assert "told" in done.stderr
-        assert "exit code: 3" in done.stderr
-    finally:
-        # Steps have their cgroups in here; nobody removes it.
-        for path in cgroup_dirs("buildkit"):
-            if f"/pt{os.getpid()}-docker/" in path:
-                os.rmdir(path)
 
 
 def test_a_commit(docker):

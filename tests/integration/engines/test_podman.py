@@ -3,18 +3,10 @@
 import json
 
 import pytest
+from engine import state, up
 from sandbox import IMAGE
 
 from harness import wait_for
-
-
-def up(podman, *options, command=("sleep", "1000")):
-    """Run a container in the background; its id."""
-    return podman("run", "--detach", *options, IMAGE, *command).stdout.strip()
-
-
-def state(podman, name, path="State.Status"):
-    return podman("inspect", "--format", f"{{{{.{path}}}}}", name).stdout.strip()
 
 
 def test_pyrunc_is_the_runtime(podman):

@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import pytest
+from engine import see, state, up
 from sandbox import IMAGE
 
 from harness import wait_for
@@ -19,19 +20,6 @@ HOOK = {
     "when": {"always": True},
     "stages": ["prestart", "createRuntime", "createContainer", "poststart", "poststop"],
 }
-
-
-def see(podman, *options, script, code=0):
-    """What a shell in a container of its own prints."""
-    return podman("run", "--rm", *options, IMAGE, "sh", "-c", script, code=code).stdout
-
-
-def up(podman, *options, command=("sleep", "1000")):
-    return podman("run", "--detach", *options, IMAGE, *command).stdout.strip()
-
-
-def state(podman, name, path="State.Status"):
-    return podman("inspect", "--format", f"{{{{.{path}}}}}", name).stdout.strip()
 
 
 # --- terminals and streams ---

@@ -2,13 +2,10 @@
 
 import re
 
+from engine import up
 from sandbox import IMAGE
 
 MAP = ["0", "100000", "65536"]
-
-
-def up(engine, *options, command=("sleep", "1000")):
-    return engine("run", "--detach", *options, IMAGE, *command).stdout.strip()
 
 
 def uid_map(engine, *options):
