@@ -41,6 +41,8 @@ int core_subreaper(int on);
 /* A private bind of a tree, and its end, with all below it. */
 int core_bind(const char *source, const char *target);
 int core_unbind(const char *target);
+/* A mount of what is at path, that is nowhere yet; recursive: with all below it.  A descriptor. */
+int core_clone_mount(const char *path, int recursive);
 int64_t core_statfs_type(const char *path);
 int core_bpf(int command, void *attr, unsigned int size);
 uint64_t core_hash64(const void *bytes, size_t size);

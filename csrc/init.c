@@ -31,9 +31,14 @@
 #define SEEK_END 2
 #define SIGKILL 9
 
-struct init_state self = {
-	.sock = -1, .procfs = -1, .root = -1, .host = -1, .null = -1, .empty = -1, .idmap = -1
-};
+struct init_state self = { .sock = -1,
+			   .procfs = -1,
+			   .root = -1,
+			   .host = -1,
+			   .null = -1,
+			   .empty = -1,
+			   .idmap = -1,
+			   .tree = -1 };
 
 struct plan_header {
 	u32 magic, build, count, size;
@@ -63,8 +68,10 @@ static const struct op_row {
 	[OP_PROPAGATE] = { "u", op_propagate },
 	[OP_ROOT] = { "su", op_root },
 	[OP_IDMAP] = { "fuu", op_idmap },
+	[OP_TREE] = { "f", op_tree },
 	[OP_MOUNT] = { "ssssuusu*", op_mount },
 	[OP_BIND] = { "ssuuuuu*", op_bind },
+	[OP_UNMOUNT] = { "s", op_unmount },
 	[OP_REMOUNT] = { "su", op_remount },
 	[OP_SYMLINK] = { "ssu", op_symlink },
 	[OP_DEVICE] = { "suuuuusu", op_device },

@@ -46,6 +46,7 @@ struct init_state {
 	int idmap;        /* OP_IDMAP: a user namespace for the next mount */
 	int idmap_below;  /* ... and for all below it */
 	u64 idmap_asked;  /* ... done by the host, which knows the mount by this number */
+	int tree;         /* OP_TREE: a mount for the next bind */
 	int awaiting;     /* past the no-return line: exec.fifo; before it: 0 */
 	const char *path; /* the program OP_LOOKUP found */
 	char home[4096];  /* "HOME=..." that OP_HOME found */
@@ -143,12 +144,14 @@ int op_device(const struct args *a, struct failure *f);
 int op_source(const struct args *a, struct failure *f);
 int op_mkdir(const struct args *a, struct failure *f);
 int op_nullio(const struct args *a, struct failure *f);
+int op_unmount(const struct args *a, struct failure *f);
 int op_remount(const struct args *a, struct failure *f);
 int op_readonly(const struct args *a, struct failure *f);
 int op_mask(const struct args *a, struct failure *f);
 /* init_mount.c */
 int op_mount(const struct args *a, struct failure *f);
 int op_idmap(const struct args *a, struct failure *f);
+int op_tree(const struct args *a, struct failure *f);
 int op_bind(const struct args *a, struct failure *f);
 /* init_console.c */
 int op_console(const struct args *a, struct failure *f);

@@ -45,43 +45,6 @@ int mount_at(const char *source, int target, const char *type, u64 flags, const 
 	return (int)err;
 }
 
-int mount_id(int fd, u64 *ret_id)
-{
-	char path[FD_PATH_MAX + 4] = "self/fdinfo/";
-	char text[512];
-	cleanup_fd int info = -1;
-	struct statx st;
-	long n = fd_stat(fd, &st);
-	u64 id = 0;
-
-	if (n < 0)
-		return (int)n;
-	if (st.stx_mask & STATX_MNT_ID) {
-		*ret_id = st.stx_mnt_id;
-		return 0;
-	}
-	/* before Linux 5.8 */
-	*put_u64(path + 12, (u64)fd) = 0;
-	info = (int)sys3(__NR_openat, self.procfs, path, O_RDONLY | O_CLOEXEC);
-	if (info < 0)
-		return info;
-	n = sys3(__NR_read, info, text, sizeof(text) - 1);
-	if (n < 0)
-		return (int)n;
-	text[n] = 0;
-	for (const char *at = text; at + 7 < text + n; at++) {
-		if (memcmp(at, "mnt_id:", 7))
-			continue;
-		for (at += 7; *at == ' ' || *at == '\t'; at++)
-			;
-		for (; *at >= '0' && *at <= '9'; at++)
-			id = id * 10 + (u64)(*at - '0');
-		*ret_id = id;
-		return 0;
-	}
-	return -ENOSYS;
-}
-
 int mount_reopen(const char *path, int flags, int target)
 {
 	int fd = path_open(path, flags);
@@ -162,16 +125,6 @@ int mount_bind(int dir, const char *source, int target, const char *path, u64 fl
 	if (mnt >= 0)
 		mnt = attach_mount(mnt, target);
 	return mnt == -ENOSYS ? bind_old(dir, source, target, path, flags) : mnt;
-}
-
-int mount_empty(int target)
-{
-	int err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1");
-
-	/* Old kernels count the root directory twice. */
-	if (err < 0)
-		err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=2");
-	return err;
 }
 
 /* --- flags --- */
@@ -529,18 +482,77 @@ int op_mount(const struct args *a, struct failure *f)
 	return propagate(mnt, a, 7, f);
 }
 
+/* What an OP_BIND wants of its mount besides the place. */
+static int dress(int mnt, const struct args *a, struct failure *f)
+{
+	struct mount_attr attr = { .attr_set = a->v[4].u, .attr_clr = a->v[5].u };
+	int err;
+
+	if (bind_flags(mnt, a->v[2].u, a->v[3].u, f) < 0)
+		return -1;
+	err = attr.attr_set | attr.attr_clr ? mount_attr(mnt, AT_RECURSIVE, &attr) : 0;
+	if (err < 0)
+		return fail(f, err, STEP_RECURSIVE);
+	return propagate(mnt, a, 6, f);
+}
+
+/* The mountpoint of a bind, of the source's type. */
+static int open_bind_target(const char *path, const struct statx *source, struct failure *f)
+{
+	int target = path_create(path, is_type(source, S_IFDIR) ? S_IFDIR | 0755 : S_IFREG | 0644);
+
+	if (target < 0)
+		return fail(f, target, STEP_TARGET);
+	if (check_target(target, path, f) < 0) {
+		(void)close_fd(target);
+		return -1;
+	}
+	path_anchor(path, -1);
+	return target;
+}
+
+int op_tree(const struct args *a, struct failure *f)
+{
+	(void)f;
+	self.tree = arg_fd(a, 0);
+	return 0;
+}
+
+/* Nobody sees the mount before it is all that was asked for. */
+static int bind_tree(int tree, const struct args *a, struct failure *f)
+{
+	cleanup_fd int target = -1;
+	struct statx st;
+	int err = fd_stat(tree, &st);
+
+	target = err < 0 ? fail(f, err, STEP_SOURCE) : open_bind_target(a->v[1].s, &st, f);
+	if (target < 0 || dress(tree, a, f) < 0) {
+		(void)close_fd(tree);
+		return -1;
+	}
+	tree = attach_mount(tree, target);
+	if (tree < 0)
+		return fail_value(f, tree, STEP_MOUNT, (u64)target);
+	(void)close_fd(tree);
+	return 0;
+}
+
 int op_bind(const struct args *a, struct failure *f)
 {
 	const char *source = a->v[0].s, *path = a->v[1].s;
 	const u64 asked = self.idmap >= 0 ? self.idmap_asked : 0;
 	cleanup_fd int given = -1;
-	struct mount_attr attr = { .attr_set = a->v[4].u, .attr_clr = a->v[5].u };
 	cleanup_fd int target = -1;
 	cleanup_fd int mnt = -1;
 	struct statx st;
-	long err;
+	long err = -EACCES;
 
-	err = -EACCES;
+	if (self.tree >= 0) {
+		int tree = self.tree;
+
+		self.tree = -1;
+		return bind_tree(tree, a, f);
+	}
 	if (!asked)
 		err = sys5(__NR_statx, AT_FDCWD, source, 0, STATX_TYPE, &st);
 	/* The root of a user namespace may not reach, or map, what the host's root lets it have. */
@@ -553,12 +565,9 @@ int op_bind(const struct args *a, struct failure *f)
 	}
 	if (err < 0)
 		return fail(f, err, STEP_SOURCE);
-	target = path_create(path, is_type(&st, S_IFDIR) ? S_IFDIR | 0755 : S_IFREG | 0644);
+	target = open_bind_target(path, &st, f);
 	if (target < 0)
-		return fail(f, target, STEP_TARGET);
-	if (check_target(target, path, f) < 0)
 		return -1;
-	path_anchor(path, -1);
 	if (self.idmap >= 0) {
 		mnt = bind_mapped(source, given, target, a->v[2].u & MS_REC, f);
 		given = -1; /* it is `mnt` */
@@ -571,12 +580,7 @@ int op_bind(const struct args *a, struct failure *f)
 			return fail_value(f, mnt, mnt == -ESTALE ? STEP_MOVED : STEP_MOUNT,
 					  (u64)target);
 	}
-	if (bind_flags(mnt, a->v[2].u, a->v[3].u, f) < 0)
-		return -1;
-	err = attr.attr_set | attr.attr_clr ? mount_attr(mnt, AT_RECURSIVE, &attr) : 0;
-	if (err < 0)
-		return fail(f, err, STEP_RECURSIVE);
-	return propagate(mnt, a, 6, f);
+	return dress(mnt, a, f);
 }
 
 int op_source(const struct args *a, struct failure *f)

@@ -398,6 +398,34 @@ int op_nullio(const struct args *a, struct failure *f)
 	return 0;
 }
 
+/*
+ * The container made the tree that the path leads through: a symlink in it may lead to a mask, which
+ * is not what was meant.
+ */
+int op_unmount(const struct args *a, struct failure *f)
+{
+	static char real[PATH_MAX];
+	const char *path = a->v[0].s;
+	cleanup_fd int mnt = path_open(path, 0);
+	char link[FD_PATH_MAX];
+	long n, err;
+
+	if (mnt < 0)
+		return fail(f, mnt, STEP_UNMOUNT);
+	fd_path(link, mnt);
+	n = sys4(__NR_readlinkat, self.procfs, link, real, sizeof(real) - 1);
+	if (n < 0)
+		return fail(f, n, STEP_UNMOUNT);
+	real[n] = 0;
+	if (strcmp(real, path))
+		return fail_text(f, ELOOP, STEP_LED, real);
+	err = sys1(__NR_fchdir, self.procfs);
+	if (err == 0)
+		err = sys2(__NR_umount2, link, MNT_DETACH);
+	(void)sys1(__NR_fchdir, self.root);
+	return err < 0 ? fail(f, err, STEP_UNMOUNT) : 0;
+}
+
 /* --- what turns read-only at last, readonlyPaths and maskedPaths --- */
 
 int op_remount(const struct args *a, struct failure *f)
@@ -457,6 +485,16 @@ static int make_readonly(int target, const char *path, struct failure *f)
 int op_readonly(const struct args *a, struct failure *f)
 {
 	return at_both(a->v[0].s, STEP_READONLY, f, make_readonly);
+}
+
+int mount_empty(int target)
+{
+	int err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1");
+
+	/* Old kernels count the root directory twice. */
+	if (err < 0)
+		err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=2");
+	return err;
 }
 
 /* The first masked directory gets a tmpfs of its own, all others a bind of that one. */

@@ -25,9 +25,6 @@ int mount_bind(int dir, const char *source, int target, const char *path, u64 fl
  */
 int mount_reopen(const char *path, int flags, int target);
 
-/* The number of the mount that `fd` is on: 0 or -errno. */
-int mount_id(int fd, u64 *ret_id);
-
 /* init_rootfs.c: is `target` in the procfs at /proc, although its name does not say so? */
 int led_to_proc(int target, const char *path);
 
@@ -37,7 +34,7 @@ int mount_add_flags(int mnt, u64 flags);
 /* init_copy.c: fill the empty directory at `to` with all that is at `from`.  0 or -errno. */
 int copy_tree(int from, int to);
 
-/* Mount an empty, read-only tmpfs. */
+/* init_rootfs.c: mount an empty, read-only tmpfs. */
 int mount_empty(int target);
 
 #endif

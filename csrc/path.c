@@ -39,6 +39,43 @@ void fd_path(char *to, int fd)
 	*put_u64(to + 8, (u64)fd) = 0;
 }
 
+int mount_id(int fd, u64 *ret_id)
+{
+	char path[FD_PATH_MAX + 4] = "self/fdinfo/";
+	char text[512];
+	cleanup_fd int info = -1;
+	struct statx st;
+	long n = fd_stat(fd, &st);
+	u64 id = 0;
+
+	if (n < 0)
+		return (int)n;
+	if (st.stx_mask & STATX_MNT_ID) {
+		*ret_id = st.stx_mnt_id;
+		return 0;
+	}
+	/* before Linux 5.8 */
+	*put_u64(path + 12, (u64)fd) = 0;
+	info = (int)sys3(__NR_openat, self.procfs, path, O_RDONLY | O_CLOEXEC);
+	if (info < 0)
+		return info;
+	n = sys3(__NR_read, info, text, sizeof(text) - 1);
+	if (n < 0)
+		return (int)n;
+	text[n] = 0;
+	for (const char *at = text; at + 7 < text + n; at++) {
+		if (memcmp(at, "mnt_id:", 7))
+			continue;
+		for (at += 7; *at == ' ' || *at == '\t'; at++)
+			;
+		for (; *at >= '0' && *at <= '9'; at++)
+			id = id * 10 + (u64)(*at - '0');
+		*ret_id = id;
+		return 0;
+	}
+	return -ENOSYS;
+}
+
 static void walk_enter(struct walk *w, int fd)
 {
 	if (w->fd != self.root)

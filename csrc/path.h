@@ -52,6 +52,9 @@ void path_close_anchors(void);
 /* statx of an open descriptor, with its mount id. 0 or -errno. */
 int fd_stat(int fd, struct statx *ret);
 
+/* The number of the mount that `fd` is on: 0 or -errno. */
+int mount_id(int fd, u64 *ret_id);
+
 /* "self/fd/N", to be used against self.procfs. `to` has FD_PATH_MAX bytes. */
 void fd_path(char *to, int fd);
 

@@ -49,10 +49,13 @@ enum plan_op {
 	OP_IDMAP,		/* f u u    the next mount, bind or source shows owners as this user namespace maps
 				 *          them; 1: all below it do, too; n: only the host may do that, to
 				 *          the source of this bind: MSG_UNREACHABLE */
+	OP_TREE,		/* f        the next bind attaches this mount, which pyrunc has cloned */
 	OP_MOUNT,		/* s s s s u u s u*  source, target, fstype, data, MS_* flags, MOUNT_* options,
 				 *          bind source to fall back on ("" none), propagation flags */
 	OP_BIND,		/* s s u u u u u*  source, target, MS_* set, MS_* cleared, MOUNT_ATTR_* recursive
 				 *          set and clear, propagation flags */
+	OP_UNMOUNT,		/* s        detach what is mounted there, with all below it; no symlink leads
+				 *          to it */
 	OP_REMOUNT,		/* s u      target, MS_* to add to its present flags (bind remount) */
 	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
 	OP_DEVICE,		/* s u u u u u s u  path, st_mode, major, minor, uid, gid, the host's node if it
@@ -112,7 +115,7 @@ enum plan_sync {
 	SYNC_UNSHARED = 1,	/* a new user or time namespace: host writes ID maps and offsets */
 	SYNC_JOINED = 2,	/* in its namespaces and cgroups: host sets OOM score and affinity (exec) */
 	SYNC_MOUNTED = 3,	/* mounts are done: host sets limits and OOM score, runs prestart and
-				 * createRuntime hooks */
+				 * createRuntime hooks; in a running container: one of them is done */
 	SYNC_READY = 4,		/* all but seccomp and exec is done: host writes the record */
 	SYNC_PLACE = 5,		/* the first stage, before all else: host puts it into its cgroups, in
 				 * which a child of it is born */
@@ -152,6 +155,8 @@ enum plan_step {
 	STEP_MOUNT_PROPAGATION,
 	STEP_COPY_UP,
 	STEP_IDMAP,		/* mount_setattr MOUNT_ATTR_IDMAP; value: f_type of its file system */
+	STEP_LED,		/* a symlink leads elsewhere; text: to where */
+	STEP_UNMOUNT,
 	STEP_REMOUNT, STEP_SYMLINK, STEP_UNLINK,
 	STEP_MKNOD, STEP_DEVICE_VERIFY, STEP_DEVICE_CHMOD, STEP_DEVICE_CHOWN, STEP_DEVICE_BIND,
 	STEP_MKDIR, STEP_PIVOT, STEP_MOVE, STEP_CHROOT, STEP_HIDE,

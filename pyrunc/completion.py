@@ -46,7 +46,10 @@ def positionals(command: Command) -> "list[str]":
         return [IDS, SIGNALS] if "[signal]" in command.args else [IDS]
     if command.args.startswith("[<container-id>"):
         return [IDS, IDS]
-    return [command.args.replace("|", " ")] if "|" in command.args else []
+    if "|" not in command.args:
+        return []
+    kinds = {"<container-id>": IDS, "<file>": FILES}
+    return [kinds.get(word, word.replace("|", " ")) for word in command.args.split()]
 
 
 def rows_of(verb: str) -> "tuple[Option, ...]":

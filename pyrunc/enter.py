@@ -27,7 +27,7 @@ from pyrunc.namespaces import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     Doc = dict[str, Any]
@@ -185,7 +185,7 @@ class Entry:
         from pyrunc import users
 
         user, groups = users.numbers(self.opts["user"], f"/proc/{self.pid}/root")
-        self._check_alive()
+        check_alive(self.record)
         if groups and self.rootless:
             groups = []  # only root can give them, and they were not asked for by name
         return {**self.opts, "user": user}, groups
@@ -211,7 +211,7 @@ class Entry:
         index: "dict[Any, Any]" = {}
         self.nofile = attributes.make_room()
         try:
-            self._open_namespaces(index, fds)
+            open_namespaces(self.record, NAMES, index, fds)
             self.has_users = ("ns", "user") in index
             if self.has_users:
                 from pyrunc import userns
@@ -228,7 +228,7 @@ class Entry:
             fds += tasks
             index["cgroups"] = list(range(len(fds), len(fds) + len(unified)))
             fds += unified
-            self._check_alive()
+            check_alive(self.record)
             if self.given.get("terminal") or self.opts["pidfd_socket"]:
                 from pyrunc import console
 
@@ -274,31 +274,6 @@ class Entry:
         except Error as err:
             raise Error(f"error adding pid {pid} to cgroups: {err.message}") from err
 
-    def _open_namespaces(self, index: "dict[Any, Any]", fds: "list[int]") -> None:
-        """Those that the container does not share with us."""
-        path = f"/proc/{self.pid}"
-        try:
-            # It goes on naming this process when the number has become another's.
-            folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            raise Error(STOPPED) from None
-        try:
-            self._check_alive()
-            listed = {space["type"] for space in self.config.get("namespaces") or []}
-            for kind, (name, file) in NAMES.items():
-                if name in listed:
-                    index["ns", kind] = len(fds)
-                    fds.append(os.open(f"ns/{file}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder))
-        except OSError as err:
-            self._check_alive()
-            raise Error.os("open", f"{path}/{err.filename}", err) from err
-        finally:
-            os.close(folder)
-
-    def _check_alive(self) -> None:
-        if not procfs.alive(self.pid, self.record["init_process_start"]):
-            raise Error(STOPPED)
-
     # --- what may go wrong ---
 
     def _explain(self, err: Error) -> Error:
@@ -325,6 +300,38 @@ class Entry:
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
+
+
+def open_namespaces(
+    record: "Doc", kinds: "Iterable[str]", index: "dict[Any, Any]", fds: "list[int]"
+) -> None:
+    """Append those of a container that it does not share with us to fds, and their places, as
+    ("ns", kind), to index."""
+    path = f"/proc/{record['init_process_pid']}"
+    try:
+        # It goes on naming this process when the number has become another's.
+        folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        raise Error(STOPPED) from None
+    try:
+        check_alive(record)
+        listed = {space["type"] for space in record["config"].get("namespaces") or []}
+        for kind in kinds:
+            name, file = NAMES[kind]
+            if name in listed:
+                index["ns", kind] = len(fds)
+                fds.append(os.open(f"ns/{file}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder))
+    except OSError as err:
+        check_alive(record)
+        raise Error.os("open", f"{path}/{err.filename}", err) from err
+    finally:
+        os.close(folder)
+
+
+def check_alive(record: "Doc") -> None:
+    """Refuse a container whose first process has ended."""
+    if not procfs.alive(record["init_process_pid"], record["init_process_start"]):
+        raise Error(STOPPED)
 
 
 def _warn(text: str) -> None:

@@ -77,6 +77,8 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
         rootfs = next((op[1][0] for op in plan.ops if op[0] == "root"), "")
         what = mount(args, step, why, value, rootfs)
         return f'error mounting "{args[0]}" to rootfs at "{args[1]}": {what}'
+    if name == "unmount":
+        return f'error unmounting "{args[0]}": {unmount(step, err, text)}'
     if name == "device":
         return f"error creating device nodes: {device(args, step, why)}"
     if step == lib.STEP_RLIMIT:
@@ -141,6 +143,13 @@ def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
     if data:
         sentence += f", data={data}"
     return f"{sentence}: {why}"
+
+
+def unmount(step: int, err: int, text: str) -> str:
+    """Why something is still mounted."""
+    if step == lib.STEP_LED:
+        return f'a symbolic link leads to "{text}"'
+    return "it is not a mountpoint" if err == EINVAL else strerror(err)
 
 
 # linux/magic.h, and what is in no header for others

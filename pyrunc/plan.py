@@ -125,6 +125,12 @@ class Plan:
         args = (source, target, flags, cleared, *recursive, *propagation)
         self.add("bind", *args, origin=origin)
 
+    def tree(self, fd: int) -> None:
+        self.add("tree", Fd(fd))
+
+    def unmount(self, target: str) -> None:
+        self.add("unmount", target)
+
     def remount(self, target: str, flags: int, origin: str = "") -> None:
         self.add("remount", target, flags, origin=origin)
 

@@ -3,7 +3,8 @@
     enter()           the bundle, which becomes the current directory
     load()            config.json        \\
     load_process()    exec --process      } -> dict: known members only, no null, none required
-    load_resources()  update --resources /     missing (they have Go's zero value instead)
+    load_resources()  update --resources |     missing (they have Go's zero value instead)
+    load_mounts()     mounts add        /
     validate()        what `create` must refuse before it makes anything
 
 May read the file, and look at the root filesystem. OCI runtime-spec 1.3, config.md and
@@ -17,6 +18,7 @@ one with unknown, oddly written or missing members, or the wrong shape, normal.p
 import os
 
 from pyrunc import _schema, files, jsonio
+from pyrunc.commands import SPEC_VERSION
 from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
@@ -94,20 +96,41 @@ def load_resources(data: bytes, name: str) -> "Doc":
     return _decode(data, name, "resources") or {}
 
 
-def _decode(data: bytes, name: str, kind: str) -> "Doc | None":
-    """JSON text to a document of that shape; None if it is null. kind: a function of _schema."""
+def load_mounts(path: str) -> "list[Doc]":
+    """A list of mounts in a file of its own, as `mounts` of a config.json has it."""
     try:
-        doc: Doc | None = jsonio.loads(data)
+        found = _json(files.read(path), path)
+    except OSError as err:
+        raise Error.os("open", path, err) from err
+    if not isinstance(found, list):
+        raise Error(f"{path}: not a list of mounts")
+    mounts: "list[Doc]" = _shaped({"ociVersion": SPEC_VERSION, "mounts": found}, path, "config")[
+        "mounts"
+    ]
+    return mounts
+
+
+def _json(data: bytes, name: str) -> "Any":
+    try:
+        return jsonio.loads(data)
     except Error as err:
         raise Error(f"{name}: {err}") from None
-    if doc is None:
-        return None
+
+
+def _decode(data: bytes, name: str, kind: str) -> "Doc | None":
+    """JSON text to a document of that shape; None if it is null. kind: a function of _schema."""
+    doc = _json(data, name)
+    return None if doc is None else _shaped(doc, name, kind)
+
+
+def _shaped(doc: "Doc", name: str, kind: str) -> "Doc":
     odd: list[str] = []
     if getattr(_schema, kind)(doc, odd) is None and not odd:
         return doc
     from pyrunc import normal
 
-    return normal.normalise(doc, name, kind)
+    whole: Doc = normal.normalise(doc, name, kind)
+    return whole
 
 
 def check_process(process: "Doc | None") -> None:

@@ -46,13 +46,13 @@ def take(plan: Plan, pid: int, fds: "tuple[int, ...] | list[int]" = ()) -> int:
         pidfd = procfs.open_process(init.first)
         taken = int(lib.core_pidfd_getfd(pidfd, number))
         os.close(pidfd)
-        raise _Enough
+        raise Enough
 
-    _visit(plan, [_open(f"/proc/{pid}/ns/mnt"), *map(os.dup, fds)], on_listener=copy)
+    run(plan, [_open(f"/proc/{pid}/ns/mnt"), *map(os.dup, fds)], on_listener=copy)
     return taken
 
 
-class _Enough(Exception):
+class Enough(Exception):
     """Everything has been seen."""
 
 
@@ -65,10 +65,10 @@ def mappings(path: str) -> "tuple[Mappings, Mappings]":
 
     def look(init: handshake.Init, _: int) -> None:
         found.append(userns.mappings_of(f"/proc/{init.first}"))
-        raise _Enough
+        raise Enough
 
     try:
-        _visit(plan, [_open(path)], on_sync=look)
+        run(plan, [_open(path)], on_sync=look)
     except Error as err:
         raise Error(f"userns spawn: {err.message}") from err
     return found[0]
@@ -84,9 +84,9 @@ def user_namespace(owner: "Doc") -> int:
     def write(init: handshake.Init, _: int) -> None:
         userns.write_maps(init.first, owner)
         found.append(_open(f"/proc/{init.first}/ns/user"))
-        raise _Enough
+        raise Enough
 
-    _visit(plan, [], on_sync=write)
+    run(plan, [], on_sync=write)
     return found[0]
 
 
@@ -97,13 +97,13 @@ def _open(path: str) -> int:
         raise Error.os("open", path, err) from err
 
 
-def _visit(
+def run(
     plan: Plan,
     fds: "list[int]",
     on_sync: "Callable[[handshake.Init, int], None]" = lambda init, value: None,
     on_listener: "Callable[[handshake.Init, int], None] | None" = None,
 ) -> None:
-    """Run a plan until a callback has _Enough.  fds: its descriptors, which are closed here."""
+    """Run a plan until a callback has Enough.  fds: its descriptors, which are closed here."""
     try:
         init = handshake.spawn(plan, fds)
     finally:
@@ -111,7 +111,7 @@ def _visit(
             os.close(fd)
     try:
         handshake.converse(init, on_sync, lambda _: None, on_listener=on_listener)
-    except _Enough:
+    except Enough:
         pass
     finally:
         handshake.end(init)

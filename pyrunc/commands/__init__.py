@@ -98,6 +98,7 @@ VERBS = {
     "features": ("features", "show the enabled features"),
     "kill": ("kill", "send a signal (default: SIGTERM) to the container's init process"),
     "list": ("list", "list the containers started with the given root"),
+    "mounts": ("mounts", "add mounts to a running container, or remove them"),
     "pause": ("pause", "suspend all processes inside the container"),
     "plan": ("plan", "print the steps that would create the container, and do nothing"),
     "ps": ("ps", "display the processes running inside a container"),

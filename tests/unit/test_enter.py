@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pyrunc import enter, procfs
+from pyrunc import enter, namespaces, procfs
 from pyrunc.errors import INIT_FAILED, Error
 
 TYPES = ("NEWPID", "NEWNS", "NEWNET")
@@ -13,15 +13,16 @@ TYPES = ("NEWPID", "NEWNS", "NEWNET")
 def entry(pid, start, types=TYPES):
     made = enter.Entry({"root": "/r", "args": ["c", "true"], "pid_file": "", "given": set()})
     made.pid = pid
-    made.record = {"init_process_start": start, "cgroup_paths": {}}
+    made.record = {"init_process_pid": pid, "init_process_start": start, "cgroup_paths": {}}
     made.config = {"namespaces": [{"type": kind, "path": ""} for kind in types]}
+    made.record["config"] = made.config
     return made
 
 
 def opened(made):
     index, fds = {}, []
     try:
-        made._open_namespaces(index, fds)
+        enter.open_namespaces(made.record, namespaces.NAMES, index, fds)
         return {kind: os.fstat(fds[at]).st_ino for (_, kind), at in index.items()}
     finally:
         for fd in fds:

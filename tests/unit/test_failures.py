@@ -382,6 +382,7 @@ STEPS = {
     "SOURCE TARGET TARGET_ROOT TARGET_PROC MOUNT MOVED FLAGS RECURSIVE MOUNT_PROPAGATION": bind,
     "TARGET_TYPE COPY_UP IDMAP": tmpfs,
     "REMOUNT": lambda p: p.remount("/x", 1),
+    "LED UNMOUNT": lambda p: p.unmount("/x"),
     "SYMLINK UNLINK": lambda p: p.symlink("a", "/dev/fd"),
     "MKNOD DEVICE_VERIFY DEVICE_CHMOD DEVICE_CHOWN DEVICE_BIND": (
         lambda p: p.device("/dev/x", 0o20666, (1, 3))
@@ -467,3 +468,19 @@ def test_warnings():
     assert "capability CAP_CHOWN" in failures.warning(lib.STEP_CAPSET, errno.EPERM, 1)
     assert failures.warning(lib.STEP_KEYRING_JOIN, errno.ENOSYS, 0)
     assert failures.warning(lib.STEP_LAST, errno.ENOSYS, 0)
+
+
+# --- mounts remove ---
+
+
+@pytest.mark.parametrize(
+    ("step", "err", "text", "why"),
+    [
+        (lib.STEP_UNMOUNT, errno.EINVAL, b"", "it is not a mountpoint"),
+        (lib.STEP_UNMOUNT, errno.EPERM, b"", "operation not permitted"),
+        (lib.STEP_LED, errno.ELOOP, b"/sys", 'a symbolic link leads to "/sys"'),
+    ],
+)
+def test_what_cannot_be_unmounted(step, err, text, why):
+    found = word(lambda plan: plan.unmount("/data"), step, err, text=text)
+    assert found == f'error unmounting "/data": {why}'

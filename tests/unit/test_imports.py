@@ -50,6 +50,7 @@ ALLOWED = {
 }
 
 
+VISITING = {f"pyrunc.{name}" for name in "mounting plan_mounts mounts visit userns".split()}
 CREATING = set(
     "pyrunc.launch pyrunc.attributes pyrunc.handshake pyrunc.host pyrunc.spec pyrunc._schema "
     "pyrunc.plan pyrunc.plan_create pyrunc.process pyrunc.namespaces pyrunc.mounts pyrunc.rootfs "
@@ -58,6 +59,7 @@ CREATING = set(
 ALLOWED |= {
     "create": COMMON | NATIVE | CREATING | {"pyrunc.commands.create"},
     "run": COMMON | NATIVE | CREATING | {"pyrunc.commands.run"},
+    "mounts": COMMON | NATIVE | ENTERING | VISITING | {"pyrunc.commands.mounts"},
 }
 
 
@@ -110,9 +112,12 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ALLOWED)
-def test_verb_imports_only_what_it_may(verb, root, bare):
+def test_verb_imports_only_what_it_may(verb, root, bare, tmp_path):
     # Up to where it finds nothing to work on: by then all modules of its way are there.
     argv = {"list": [], "exec": ["--detach", "c", "true"]}.get(verb, ["c"])
+    if verb == "mounts":
+        (tmp_path / "mounts.json").write_text("[]")
+        argv = ["add", "c", str(tmp_path / "mounts.json")]
     if verb in {"create", "run"}:
         argv = ["--bundle", os.path.dirname(__file__), "c"]
     loaded = imported("-c", MAIN, SITE, "pyrunc", "--root", root, verb, *argv) - bare

@@ -9,8 +9,8 @@ import pytest
 SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "pyrunc")
 
 # Layer 1 has two rows that never meet: what decides, and what touches the host.
-PURE = "plan plan_create plan_exec scheduling listing namespaces rootfs mounts process".split()
-PURE += "failures record exposition mounts_cgroup completion".split()
+PURE = "plan plan_create plan_exec plan_mounts scheduling listing namespaces rootfs mounts".split()
+PURE += "process failures record exposition mounts_cgroup completion".split()
 HOST = "spec normal host cgroups hooks rdt criu processes netdevices userns".split()
 HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
 HOST += ["relay", "terminal", "descriptors", "notify", "mountpoints", "users"]
@@ -20,7 +20,7 @@ RANKS = {
     "api": 4,
     **dict.fromkeys("cli help __main__".split(), 4),
     "commands.": 3,
-    **dict.fromkeys("launch enter matching".split(), 2.5),
+    **dict.fromkeys("launch enter matching mounting".split(), 2.5),
     **dict.fromkeys(
         "freezer update events ending usage checkpoint restore".split(), 2.5
     ),  # verbs' stories about a container

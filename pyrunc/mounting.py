@@ -1,0 +1,127 @@
+"""Mounts that come to a container, or go, while it runs.
+
+May touch: the container's mount namespace, through an init that goes no further; clones mounts of
+the host.  crun's `mounts add` and `mounts remove`; the specification has neither.
+
+Nothing of it is written down: it lasts as long as the container's processes.
+"""
+
+import os
+
+from pyrunc import container, enter, log, plan_mounts, visit
+from pyrunc._core import lib
+from pyrunc.errors import Error, strerror
+from pyrunc.mounts import MS_REC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyrunc.handshake import Init
+    from pyrunc.mounts import Entry
+    from pyrunc.plan import Plan
+
+    Doc = dict[str, Any]
+
+
+def add(root: str, id: str, wanted: "list[Doc]") -> None:
+    """Mount all of wanted, or on failure none."""
+    lock, record = _look(root, id)
+    try:
+        config = record["config"]
+        entries, warnings = plan_mounts.decode(wanted, config, container.labels(record)[0])
+        for text in warnings:
+            log.warning(text)
+        plan_mounts.check_add(entries)
+        done: "list[str]" = []
+
+        def mounted(init: "Init", point: int) -> None:
+            if point == lib.SYNC_READY:
+                raise visit.Enough
+            done.append(entries[len(done)].target)
+
+        def plan(fds: "dict[Any, int]") -> "Plan":
+            return plan_mounts.for_add(entries, config, fds, os.geteuid() != 0)
+
+        try:
+            _do(record, entries, plan, mounted)
+        except Error:
+            _undo(record, done)
+            raise
+    finally:
+        os.close(lock)
+
+
+def remove(root: str, id: str, wanted: "list[Doc]") -> None:
+    """Unmount what is at the destinations of wanted, the last one first."""
+    lock, record = _look(root, id)
+    try:
+        _unmount(record, plan_mounts.targets(wanted, record["config"]))
+    finally:
+        os.close(lock)
+
+
+def _look(root: str, id: str) -> "tuple[int, Doc]":
+    """The lock, which the caller has to close, and the record."""
+    lock = container.lock(root, id)
+    try:
+        record = container.load(root, id)
+        if container.unpaused_status(root, record) == "stopped":
+            raise Error("container not running")
+        spaces = record["config"].get("namespaces") or []
+        if not any(space["type"] == "NEWNS" for space in spaces):
+            raise Error("the container has no mount namespace of its own")
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock, record
+
+
+def _undo(record: "Doc", done: "list[str]") -> None:
+    try:
+        _unmount(record, done)
+    except Error as err:
+        log.warning(f"unable to undo a failed mount: {err.message}")
+
+
+def _unmount(record: "Doc", paths: "list[str]") -> None:
+    def unmounted(init: "Init", point: int) -> None:
+        raise visit.Enough
+
+    def plan(fds: "dict[Any, int]") -> "Plan":
+        return plan_mounts.for_remove(paths, fds, os.geteuid() != 0)
+
+    _do(record, [], plan, unmounted)
+
+
+def _do(
+    record: "Doc",
+    entries: "list[Entry]",
+    make: "Callable[[dict[Any, int]], Plan]",
+    on_sync: "Callable[[Init, int], None]",
+) -> None:
+    """Run the plan that make(places of the descriptors) gives.  entries: what it mounts."""
+    fds: "list[int]" = []
+    index: "dict[Any, int]" = {}
+    try:
+        enter.open_namespaces(record, plan_mounts.kinds(entries), index, fds)
+        for entry in entries:
+            if entry.fstype == "bind":
+                index["tree", entry.index] = len(fds)
+                fds.append(_clone(entry))
+        enter.check_alive(record)
+        plan = make(index)
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+    visit.run(plan, fds, on_sync)
+
+
+def _clone(entry: "Entry") -> int:
+    """A mount of what a bind binds, as the host sees it now."""
+    fd: int = lib.core_clone_mount(os.fsencode(entry.source), int(bool(entry.flags & MS_REC)))
+    if fd < 0:
+        raise Error(f"{entry.origin}: open_tree {entry.source}: {strerror(-fd)}")
+    return fd

@@ -1,0 +1,102 @@
+"""Mounts of a container that runs: what can be had, and the plans that do it.  Pure.
+
+for_add()      the recipe that mounts more
+for_remove()   the recipe that unmounts
+
+init enters no namespace but those that the mounts are about, and no cgroup: nobody in the container
+sees it, and a paused container needs nobody to wake up.
+"""
+
+from pyrunc import mounts, namespaces
+from pyrunc._core import lib
+from pyrunc.errors import Error
+from pyrunc.mounts import PROC_FILES, Entry
+from pyrunc.plan import Plan, clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Doc = dict[str, Any]
+
+# Whose namespace it is that a file system shows.
+SHOWS = {"proc": "pid", "sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup"}
+
+
+def decode(wanted: "list[Doc]", config: "Doc", bundle: str) -> "tuple[list[Entry], list[str]]":
+    """A list of mounts, each checked as create does, and warnings.  config: the record's."""
+    plan = Plan()
+    place = {"bundle": bundle, "rootfs": config["rootfs"]}
+    return mounts.decode(plan, {"mounts": wanted}, {}, place), plan.warnings
+
+
+def targets(wanted: "list[Doc]", config: "Doc") -> "list[str]":
+    """Their destinations, none of which protects the host from the container."""
+    guarded = {*(config.get("mask_paths") or ()), *(config.get("readonly_paths") or ())}
+    found = []
+    for i, mount in enumerate(wanted):
+        target = mounts.strip(clean(mount["destination"]), config["rootfs"])
+        if target in guarded:
+            why = "the configuration masks it, or makes it read-only"
+        elif target in ("/", "/proc"):
+            why = "no container can do without it"
+        elif target.startswith("/proc/") and target not in PROC_FILES:
+            why = "it is inside /proc"
+        else:
+            found.append(target)
+            continue
+        raise Error(f"mounts[{i}]: {target} cannot be removed: {why}")
+    return found
+
+
+def check_add(entries: "list[Entry]") -> None:
+    """Refuse what only a new container can have."""
+    for entry in entries:
+        if entry.idmap:
+            what = "an ID-mapped mount"
+        elif entry.fstype == "cgroup":
+            what = "a mount of type cgroup"
+        elif entry.flags & mounts.MS_REMOUNT:
+            what = "a remount"
+        elif entry.target in ("/", "/proc"):
+            what = f"a mount on {entry.target}"
+        else:
+            continue
+        raise Error(f"{entry.origin}: {what} cannot be added to a running container")
+
+
+def kinds(entries: "list[Entry]") -> "list[str]":
+    """The namespaces to be entered to mount these, as far as the container has them."""
+    return ["user", "mount", *{SHOWS[e.fstype] for e in entries if e.fstype in SHOWS}]
+
+
+def for_add(entries: "list[Entry]", config: "Doc", fds: "dict[Any, int]", rootless: bool) -> Plan:
+    """Mount entries, and say so after each.  fds: ("ns", kind); ("tree", number): a mount of what
+    a bind binds."""
+    plan = _inside(fds, rootless)
+    linux = {"mountLabel": config.get("mount_label") or ""}
+    for entry in entries:
+        if ("tree", entry.index) in fds:
+            plan.tree(fds["tree", entry.index])
+        mounts.mount(plan, [entry], linux, {}, fds)
+        mounts.remount(plan, [entry])
+        plan.sync(lib.SYNC_MOUNTED)
+    plan.sync(lib.SYNC_READY)
+    return plan
+
+
+def for_remove(paths: "list[str]", fds: "dict[Any, int]", rootless: bool) -> Plan:
+    """Unmount what is there, the last one first."""
+    plan = _inside(fds, rootless)
+    for path in reversed(paths):
+        plan.unmount(path)
+    plan.sync(lib.SYNC_READY)
+    return plan
+
+
+def _inside(fds: "dict[Any, int]", rootless: bool) -> Plan:
+    plan = Plan()
+    namespaces.enter(plan, {}, fds, {"rootless": rootless}, "mounts")
+    namespaces.enter_cgroup(plan, {}, fds)
+    plan.root("/", 0)
+    return plan
