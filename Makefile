@@ -13,13 +13,14 @@ SOURCES := setup.py pyproject.toml $(filter-out pyrunc/_%.c pyrunc/_schema.py,\
 OWN = if [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" build $(VENV); fi
 
 .NOTPARALLEL:
-.PHONY: help build demo test test-vm unit lint bless bench install clean packages-%
+.PHONY: help build demo test test-vm unit lint bless bench install uninstall clean packages-%
 help:
 	@echo "sudo make demo                    build, and run a container to look at"
 	@echo "sudo make install PREFIX=/usr/local   install the pyrunc command"
 	@echo "sudo make test                    lint, unit and integration tests"
 	@echo "sudo make test-vm                 what needs systemd, AppArmor and all of cgroup v2, in a machine of its own"
 	@echo "sudo make bench                   compare with runc and crun"
+	@echo "sudo make uninstall               remove what install made, from the same PREFIX"
 	@echo "make build | unit | lint | bless | clean"
 
 build: packages-build $(VENV)/built
@@ -46,13 +47,27 @@ bless: build $(VENV)/tested
 bench: packages-bench build
 	@$(BIN)/python bench/bench.py --pyrunc $(CURDIR)/$(BIN)/pyrunc $(ARGS)
 
-# A virtual environment of its own, and a link that the command follows back to it.
-install: build
+# A virtual environment of its own, a link that the command follows back to it, and what people want.
+SHARE = $(PREFIX)/share
+MANUAL = $(SHARE)/man/man8
+BASH = $(SHARE)/bash-completion/completions/pyrunc
+ZSH = $(SHARE)/zsh/site-functions/_pyrunc
+FISH = $(SHARE)/fish/vendor_completions.d/pyrunc.fish
+
+install: build uninstall
 	@$(PYTHON) -m venv --clear --without-pip "$(PREFIX)/lib/pyrunc"
 	@$(PIP) --python "$(PREFIX)/lib/pyrunc/bin/python" install --no-index --find-links $(WHEELS) pyrunc
-	@mkdir -p "$(PREFIX)/bin"
+	@mkdir -p "$(PREFIX)/bin" "$(MANUAL)"
 	@ln -sfn ../lib/pyrunc/bin/pyrunc "$(PREFIX)/bin/pyrunc"
+	@$(BIN)/python scripts/manual.py "$(MANUAL)"
+	@"$(PREFIX)/bin/pyrunc" completion bash | install -D -m 644 /dev/stdin "$(BASH)"
+	@"$(PREFIX)/bin/pyrunc" completion zsh | install -D -m 644 /dev/stdin "$(ZSH)"
+	@"$(PREFIX)/bin/pyrunc" completion fish | install -D -m 644 /dev/stdin "$(FISH)"
 	@"$(PREFIX)/bin/pyrunc" --version
+
+uninstall:
+	@rm -rf "$(PREFIX)/lib/pyrunc"
+	@rm -f "$(PREFIX)/bin/pyrunc" "$(MANUAL)"/pyrunc.8 "$(MANUAL)"/pyrunc-*.8 "$(BASH)" "$(ZSH)" "$(FISH)"
 
 clean:
 	@rm -rf build $(VENV) *.egg-info
