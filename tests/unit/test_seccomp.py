@@ -120,6 +120,7 @@ def test_a_hit_is_the_stored_program_and_loads_no_libseccomp(cache):
         check=True,
         capture_output=True,
         text=True,
+        cwd="/",  # where no source of pyrunc is found first
         env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(seccomp.__file__))},
     )
     assert done.stdout.split() == [first[0].hex(), str(first[1]), "False"]
