@@ -415,3 +415,23 @@ def test_the_root_of_a_killed_restore_is_not_emptied(pyrunc, bundle, counting):
     pyrunc("delete", "--force", counting)
     assert counting not in pyrunc.names()
     assert os.path.exists(f"{bundle.rootfs}/bin/busybox")
+
+
+SHOW = (
+    "import sys; from pyrunc import mountpoints; mountpoints.bind_root(*sys.argv[1:]); "
+    "print(open('/proc/self/mountinfo').read())"
+)
+
+
+def test_the_root_for_criu_shares_nothing_with_the_host(pyrunc, bundle, tmp_path):
+    program = [sys.executable, "-P", "-c", SHOW, str(tmp_path), bundle.rootfs]
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "shared", *program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split() for line in done.stdout.splitlines()]
+    propagation = {row[4]: row[6] for row in rows if row}
+    assert propagation["/"].startswith("shared:")
+    assert propagation[f"{tmp_path}/criu-root"] == "-"

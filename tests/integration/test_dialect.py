@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -204,3 +205,49 @@ def test_nothing_matches(pyrunc, verb):
 def test_what_is_no_regular_expression(pyrunc, verb):
     message = pyrunc(verb, "--regex", "(", code=1).message
     assert message.startswith("invalid regular expression '(': ")
+
+
+# --- what has crun's words, and not its meaning: docs/differences.md ---
+
+
+def test_kill_all_is_for_the_first_process(pyrunc, bundle):
+    bundle.sh("trap 'touch /hit' TERM; sleep 1000 & while :; do wait; done")
+    name = pyrunc.up(bundle)
+
+    def other():
+        pids = json.loads(pyrunc("ps", "--format", "json", name).stdout)
+        found = [pid for pid in pids if read(f"/proc/{pid}/cmdline") == "sleep\0001000\0"]
+        return found[0] if found else None
+
+    pid = wait_for(other, what="another process")
+    os.kill(pid, signal.SIGSTOP)  # what it gets now stays pending
+    pyrunc("kill", "--all", name, "TERM")
+    wait_for(lambda: os.path.exists(f"{bundle.rootfs}/hit"), what="signal")
+    pending = next(row for row in read(f"/proc/{pid}/status").splitlines() if "ShdPnd" in row)
+    assert int(pending.split()[1], 16) == 0
+
+
+def test_a_log_of_another_kind_is_a_file(pyrunc, tmp_path):
+    pyrunc("--log=other:web", "state", "none", code=1, cwd=tmp_path)
+    assert "container does not exist" in read(tmp_path / "other:web")
+
+
+def test_no_terminal_when_tty_is_false(pyrunc, bundle):
+    name = pyrunc.up(bundle.sh("sleep 100"))
+    assert (
+        pyrunc("exec", "--tty=false", name, "sh", "-c", "test -t 0 || echo none").stdout == "none\n"
+    )
+
+
+def test_annotations_for_crun_are_only_annotations(pyrunc, bundle):
+    bundle.config["annotations"] = {"run.oci.keep_original_groups": "1"}
+    name = pyrunc.up(bundle.sh("sleep 100"), extra_groups=[12345])
+    assert "12345" not in pyrunc("exec", name, "grep", "^Groups:", "/proc/1/status").stdout
+    assert pyrunc.state(name)["annotations"] == bundle.config["annotations"]
+
+
+@pytest.mark.parametrize("option", ["copy-symlink", "src-nofollow", "dest-nofollow"])
+def test_mount_options_of_cruns_are_refused(pyrunc, bundle, option):
+    bundle.mount("/x", "/etc", option)
+    message = pyrunc.create(bundle, code=1).message
+    assert message.endswith("bind mounts cannot have any filesystem-specific options applied")

@@ -1,6 +1,10 @@
-"""One --root for pyrunc and runc: who changes the runtime has containers of the other one."""
+"""One --root for pyrunc, runc and crun.
+
+Who changes the runtime has containers of the other one: runc's record is ours, crun's is not.
+"""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -9,17 +13,16 @@ import pytest
 from harness import processes_in, wait_for
 
 
-@pytest.fixture
-def runc(pyrunc):
-    """runc(*args): the other runtime, with the same --root; its output."""
-    path = shutil.which("runc", path="/usr/sbin:/usr/bin")
+def neighbour(pyrunc, name, *wrapper):
+    """neighbour(*args): another runtime, with the same --root; its output."""
+    path = shutil.which(name, path="/usr/sbin:/usr/bin")
     if path is None:
-        pytest.skip("not installed: runc (scripts/packages.sh test)")
+        pytest.skip(f"not installed: {name} (scripts/packages.sh test)")
 
     def run(*args):
-        output = f"{pyrunc.directory}/runc"
+        output = f"{pyrunc.directory}/{name}"
         with open(output, "w+b") as file:
-            argv = [path, "--root", pyrunc.root, *args]
+            argv = [*wrapper, path, "--root", pyrunc.root, *args]
             done = subprocess.run(
                 argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=30, check=False
             )
@@ -29,6 +32,22 @@ def runc(pyrunc):
         return text
 
     return run
+
+
+@pytest.fixture
+def runc(pyrunc):
+    return neighbour(pyrunc, "runc")
+
+
+@pytest.fixture
+def crun(pyrunc, cgroup_mode):
+    """It refuses a host that mounts both cgroup versions."""
+    if cgroup_mode != "hybrid":
+        return neighbour(pyrunc, "crun")
+    script = 'umount /sys/fs/cgroup/unified && exec "$@"'
+    return neighbour(
+        pyrunc, "crun", "unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh"
+    )
 
 
 @pytest.fixture
@@ -79,3 +98,41 @@ def test_a_container_of_ours_in_the_hands_of_runc(pyrunc, runc, bundle):
     wait_for(lambda: json.loads(runc("state", name))["status"] == "stopped", what="end")
     runc("delete", name)
     assert not processes_in(name)
+
+
+@pytest.mark.parametrize("status", ["created", "running"])
+def test_a_container_of_cruns_is_nobodys(pyrunc, crun, make_bundle, status):
+    ours = pyrunc.up(make_bundle().sh("sleep 1000"))
+    bundle = make_bundle().sh("sleep 1000")
+    bundle.config["ociVersion"] = "1.0.2"
+    theirs = pyrunc.id()
+    crun("create", "--bundle", bundle.save(), theirs)
+    if status == "running":
+        crun("start", theirs)
+    before = sorted(os.listdir(f"{pyrunc.root}/{theirs}"))
+
+    assert pyrunc("list", "-q").stdout.split() == [ours]
+    for argv in (["state"], ["start"], ["kill"], ["exec"], ["delete"]):
+        argv += [theirs, "true"] if argv == ["exec"] else [theirs]
+        message = pyrunc(*argv, code=None).message
+        assert message.endswith("container does not exist"), argv
+    pyrunc("delete", "--force", theirs)
+    pyrunc("delete", "--force", "--regex", f"^{theirs}$")
+    result = pyrunc("create", "--bundle", bundle.path, theirs, code=1)
+    assert result.message.endswith("container with given ID already exists")
+
+    assert sorted(os.listdir(f"{pyrunc.root}/{theirs}")) == before
+    assert json.loads(crun("state", theirs))["status"] == status
+    assert crun("list", "-q").split() == [theirs]
+    crun("delete", "--force", theirs)
+    assert pyrunc.status(ours) == "running"
+
+
+def test_a_list_with_containers_of_runcs(pyrunc, runc, theirs, make_bundle):
+    ours = pyrunc.up(make_bundle().sh("sleep 1000"))
+    assert set(pyrunc("list", "-q").stdout.split()) == {ours, theirs}
+    assert set(runc("list", "-q").split()) == {ours, theirs}
+    result = pyrunc("create", "--bundle", make_bundle().save(), theirs, code=1)
+    assert result.message.endswith("container with given ID already exists")
+    runc("delete", "--force", theirs)
+    assert pyrunc("list", "-q").stdout.split() == [ours]

@@ -1,31 +1,15 @@
 """docs/spec-coverage.md: every member of the specification is there, with tests that exist."""
 
 import json
-import os
 import re
 
 import pytest
 
 from pyrunc.commands import features
+from tables import TEST, exists, named, read, rows
 
-ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
-TEST = re.compile(r"`((?:unit|integration)[\w/]*/test_\w+\.py)::(test_\w+)`")
+DOCUMENT = "docs/spec-coverage.md"
 OTHERS = ("windows", "solaris", "vm", "zos", "freebsd")
-
-
-def read(path):
-    with open(f"{ROOT}/{path}") as file:
-        return file.read()
-
-
-def rows():
-    """The cells of every row, but of headings and rules."""
-    table = [line for line in read("docs/spec-coverage.md").splitlines() if line.startswith("| ")]
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in table
-        if not line.rstrip("| ").endswith("| Tests")
-    ]
 
 
 def members(cell):
@@ -60,31 +44,31 @@ def schema_members():
 
 
 def test_there_are_rows():
-    assert len(rows()) > 100
-    assert all(len(row) == 3 for row in rows())
+    assert len(rows(DOCUMENT)) > 100
+    assert all(len(row) == 3 for row in rows(DOCUMENT))
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0].replace("`", "")[:60])
+@pytest.mark.parametrize("row", rows(DOCUMENT), ids=lambda row: row[0].replace("`", "")[:60])
 def test_a_row_has_tests_or_a_reason(row):
     assert TEST.findall(row[2]) or re.match(
         r"none: \w|to come with (user|time) namespaces$", row[2]
     )
 
 
-@pytest.mark.parametrize(("path", "name"), sorted(set(TEST.findall(read("docs/spec-coverage.md")))))
+@pytest.mark.parametrize(("path", "name"), named(DOCUMENT))
 def test_the_tests_exist(path, name):
-    assert re.search(rf"^def {name}\(", read(f"tests/{path}"), re.M)
+    assert exists(path, name)
 
 
 @pytest.mark.parametrize("path", schema_members())
 def test_every_member_has_a_row(path):
-    assert path in {member for row in rows() for member in members(row[0])}
+    assert path in {member for row in rows(DOCUMENT) for member in members(row[0])}
 
 
 def test_features_are_what_is_tested():
     """What `features` promises has a row with tests."""
     document = features.document()
-    proven = {member for row in rows() if TEST.search(row[2]) for member in members(row[0])}
+    proven = {member for row in rows(DOCUMENT) if TEST.search(row[2]) for member in members(row[0])}
     assert {f"hooks.{name}" for name in document["hooks"]} <= proven
     assert set(document["mountOptions"]) <= proven
     linux = document["linux"]

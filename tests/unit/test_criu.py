@@ -110,3 +110,14 @@ def test_a_circle_of_links_is_an_error(tmp_path):
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(Error, match="too many levels of symbolic links"):
         mountpoints.make(str(tmp_path), "/a/x", True)
+
+
+def test_an_unset_path_means_the_usual_places(tmp_path, monkeypatch):
+    program = tmp_path / "criu"
+    program.touch(0o755)
+    monkeypatch.setattr(criu, "SEARCH", f"/none:{tmp_path}")
+    monkeypatch.delenv("PATH")
+    assert criu.find() == str(program)
+    monkeypatch.setenv("PATH", "/none")
+    with pytest.raises(Error, match="not found"):
+        criu.find()
