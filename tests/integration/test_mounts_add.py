@@ -255,3 +255,15 @@ def test_a_file_that_is_no_list_of_mounts(pyrunc, tmp_path, text, why):
 def test_neither_add_nor_remove(pyrunc, tmp_path):
     result = pyrunc("mounts", "change", "none", tmp_path, code=1)
     assert result.message == "mounts: change is neither add nor remove"
+
+
+def test_a_bind_that_came_later_cannot_be_dumped(pyrunc, bundle, change, data, criu, tmp_path):
+    # CRIU cannot follow files of the host.
+    name = pyrunc.up(bundle.sh("exec > /out 2>&1; touch /ready; sleep 100"))
+    wait_for(lambda: os.path.exists(f"{bundle.rootfs}/ready"), what="files of its own")
+    change("add", name, bind(data, "/data"))
+    dump = ("checkpoint", "--image-path", tmp_path / "images", name)
+    assert "criu failed" in pyrunc(*dump, env=criu, code=1).message
+    assert pyrunc.status(name) == "running"
+    change("remove", name, bind(data, "/data"))
+    pyrunc(*dump, env=criu)
