@@ -29,6 +29,9 @@ INIT_SOURCES = [
     "init_console.c",
     "init_mount.c",
     "init_copy.c",
+    "init_why.c",
+    "init_why_exec.c",
+    "init_filter.c",
     "path.c",
 ]
 FRONT_SOURCES = ["front.c", "front_record.c", "front_verbs.c", "front_cgroup.c"]

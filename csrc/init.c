@@ -321,7 +321,7 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 	(void)close_fd(self.base + 1);
 	if (!plan) {
 		(void)fail(&failure, 22 /* EINVAL */, STEP_PLAN);
-		report_failure(0, &failure);
+		report_failure(0, &failure, "");
 		leave(255);
 	}
 	count = ((const struct plan_header *)plan)->count;
@@ -333,7 +333,7 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 		(void)decode(&op, at, at + op.size, scratch);
 		args.n = op.argc;
 		if (rows[op.code].run(&args, &failure) < 0) {
-			report_failure(i, &failure);
+			report_failure(i, &failure, explain(op.code, &args, &failure));
 			leave(255);
 		}
 	}

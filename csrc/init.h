@@ -3,6 +3,7 @@
  *
  * An op is `int op_x(const struct args *, struct failure *)`: 0, or fail(f, errno, STEP_X), which
  * records the facts and returns -1.  No prose here: Python turns (op, step, errno) into a sentence.
+ * Only what is behind an errno is put into words by init, in init_why*.c.
  */
 #ifndef PYRUNC_INIT_H
 #define PYRUNC_INIT_H
@@ -38,16 +39,18 @@ struct init_state {
 	int fds;    /* number of descriptors passed after the plan */
 	u32 clones; /* how many OP_CLONE led to this process */
 	int sock;
-	int procfs;       /* a procfs of our pid namespace that the container cannot touch */
-	int root;         /* O_PATH, the rootfs; after the pivot, "/" */
-	int host;         /* O_PATH, the host's "/" (until the pivot) */
-	int null;         /* O_PATH, the container's /dev/null, verified */
-	int empty;        /* O_PATH, the empty tmpfs that masks directories */
-	int idmap;        /* OP_IDMAP: a user namespace for the next mount */
-	int idmap_below;  /* ... and for all below it */
-	u64 idmap_asked;  /* ... done by the host, which knows the mount by this number */
-	int tree;         /* OP_TREE: a mount for the next bind */
-	int awaiting;     /* past the no-return line: exec.fifo; before it: 0 */
+	int procfs;         /* a procfs of our pid namespace that the container cannot touch */
+	int root;           /* O_PATH, the rootfs; after the pivot, "/" */
+	int host;           /* O_PATH, the host's "/" (until the pivot) */
+	int null;           /* O_PATH, the container's /dev/null, verified */
+	int empty;          /* O_PATH, the empty tmpfs that masks directories */
+	int idmap;          /* OP_IDMAP: a user namespace for the next mount */
+	int idmap_below;    /* ... and for all below it */
+	u64 idmap_asked;    /* ... done by the host, which knows the mount by this number */
+	int tree;           /* OP_TREE: a mount for the next bind */
+	int awaiting;       /* past the no-return line: exec.fifo; before it: 0 */
+	const char *filter; /* struct sock_filter[] that OP_SECCOMP loaded */
+	u32 filter_size;
 	const char *path; /* the program OP_LOOKUP found */
 	char home[4096];  /* "HOME=..." that OP_HOME found */
 };
@@ -93,8 +96,13 @@ static inline void cleanup_fd_(const int *fd)
 }
 #define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 
-/* init_sync.c: report that op number `op` failed, to pyrunc or, once that is gone, on stderr. */
-void report_failure(u32 op, const struct failure *f);
+/*
+ * init_sync.c: report that op number `op` failed, and `why` ("": nobody knows), to pyrunc or, once
+ * that is gone, on stderr.
+ */
+void report_failure(u32 op, const struct failure *f, const char *why);
+/* init_why.c: what is behind the failure of an OP_* with these arguments, in a clause, or "". */
+const char *explain(u32 op, const struct args *a, const struct failure *f);
 __attribute__((noreturn)) void leave(int status);
 /* init_sync.c: tell pyrunc the pid of the next stage. */
 int send_pid(u64 pid);

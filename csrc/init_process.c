@@ -86,6 +86,8 @@ int op_seccomp(const struct args *a, struct failure *f)
 		ret = sys3(__NR_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 	if (ret < 0)
 		return fail(f, ret, STEP_SECCOMP);
+	self.filter = a->v[0].s;
+	self.filter_size = a->v[0].len;
 	return flags & SECCOMP_FILTER_FLAG_NEW_LISTENER ? send_descriptor(MSG_LISTENER, (int)ret, f)
 							: 0;
 }

@@ -368,7 +368,7 @@ static char *put_hook_end(char *at, const struct failure *f)
 }
 
 /* After the no-return line: `exec /x: exec format error`, or which hook failed and how. */
-static void say_failure(const struct failure *f, const char *label)
+static void say_failure(const struct failure *f, const char *label, const char *why)
 {
 	char *at = line;
 
@@ -388,6 +388,8 @@ static void say_failure(const struct failure *f, const char *label)
 			at = put(at, f->text);
 		at = put(at, ": ");
 		at = put(at, error_text(f->err));
+		if (*why)
+			at = put(put(at, ": "), why);
 	}
 	*at++ = '\n';
 	/* A `start` that waits for the exec finds it in the fifo; nobody else has that open. */
@@ -396,14 +398,18 @@ static void say_failure(const struct failure *f, const char *label)
 	(void)sys3(__NR_write, 2, line, at - line);
 }
 
-void report_failure(u32 op, const struct failure *f)
+void report_failure(u32 op, const struct failure *f, const char *why)
 {
 	const struct message m = {
 		.type = MSG_FAIL, .op = op, .step = f->step, .err = f->err, .value = f->value
 	};
+	const struct message clause = { .type = MSG_WHY };
 
-	if (self.sock >= 0)
-		(void)send_message(&m, f->text, f->text_len);
-	else
-		say_failure(f, f->label);
+	if (self.sock < 0) {
+		say_failure(f, f->label, why);
+		return;
+	}
+	if (*why)
+		(void)send_message(&clause, why, (u32)strlen(why));
+	(void)send_message(&m, f->text, f->text_len);
 }

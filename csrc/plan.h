@@ -132,6 +132,7 @@ enum plan_message {
 				 * may not ID-map, as OP_IDMAP has it; the GO brings its descriptor along,
 				 * or else it is out of reach for pyrunc, too; step as for MSG_SYNC */
 	MSG_SOURCE = 7,		/* value: descriptor of a bind source, to be taken before the GO */
+	MSG_WHY = 8,		/* text: a clause that belongs to the MSG_FAIL that follows */
 };
 
 /* Where an op failed. */

@@ -92,4 +92,6 @@ def pid_file(path: str, pid: int) -> None:
         files.replace(path, str(pid), exclusive=True)
     except OSError as err:
         folder, name = os.path.split(path)
-        raise Error.os("open", os.path.join(folder, f".{name}"), err) from err
+        from pyrunc import blame
+
+        raise blame.os_error("open", os.path.join(folder, f".{name}"), err) from err

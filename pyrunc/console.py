@@ -58,7 +58,10 @@ def connect(path: str) -> int:
     """A connection to the caller's unix socket, for init to send a descriptor over."""
     result = int(lib.core_connect(os.fsencode(path)))
     if result < 0:
-        raise Error(f"dial unix {path}: connect: {strerror(-result)}")
+        from pyrunc import blame
+
+        why = blame.path(path, -result)
+        raise Error(blame.explained(f"dial unix {path}: connect: {strerror(-result)}", why))
     return result
 
 

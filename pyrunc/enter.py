@@ -198,7 +198,9 @@ class Entry:
         try:
             os.chdir(bundle)
         except OSError as err:
-            raise Error.os("chdir", bundle, err) from err
+            from pyrunc import blame
+
+            raise blame.os_error("chdir", bundle, err) from err
         file = (self.record.get("pyrunc") or {}).get("config") or spec.FILE
         template: "Doc" = spec.load(file)["process"]
         return template

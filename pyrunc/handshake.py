@@ -20,6 +20,7 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
    LISTENER fd          -->   the seccomp agent gets it         (before or after "ready")
                         <--   GO
    end of file          =     init waits at exec.fifo (create) or has exec'ed
+   WHY clause           -->   it goes into the Error
    FAIL op step errno   -->   Error, worded by failures.py; the caller undoes everything
 
 Stages write to the same socket, so PID may come after what the process it names has to say.
@@ -133,6 +134,7 @@ def converse(
     waiting = speaker = 0  # a SYNC that may have come before the PID of who says it
     unreachable: "tuple[str, int] | None" = None  # likewise
     stages: "dict[int, int]" = {}  # clones that led to who says it -> PID of the next
+    why = ""
     while True:
         ahead = bool(waiting or unreachable)
         if idle or ahead:
@@ -164,11 +166,14 @@ def converse(
             from pyrunc import failures
 
             warn(failures.warning(step, number, value))
+        elif kind == lib.MSG_WHY:
+            why = os.fsdecode(data[HEAD:])
         else:
-            from pyrunc import failures
+            from pyrunc import blame, explain, failures
 
             text = failures.word(init.plan, op, step, number, value, data[HEAD:])
-            raise Error(text)
+            why = why or explain.clause(init, op, step, number, value)
+            raise Error(blame.explained(text, why))
         if waiting == lib.SYNC_PLACE or waiting and init.clones == speaker:
             on_sync(init, waiting)
             ready = ready or waiting == lib.SYNC_READY

@@ -10,7 +10,7 @@ and a hook that never reads its stdin gives no EPIPE.
 import os
 
 from pyrunc import files, procfs, signals
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def run_one(hook: "dict[str, Any]", state: str) -> str:
         try:
             pid = _spawn(hook, fds)
         except OSError as err:
-            return f"fork/exec {hook['path']}: {strerror(err.errno or 0)}"
+            from pyrunc import blame
+
+            return blame.os_error("fork/exec", hook["path"], err).message
         status = _wait(pid, hook.get("timeout"))
         if status is None:
             return f"hook ran past specified timeout of {float(hook['timeout']):.1f}s"

@@ -16,7 +16,6 @@ import os
 import time
 
 from pyrunc import files
-from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +115,9 @@ def same_namespace(path: str, type: str) -> bool:
     try:
         there = os.stat(path)
     except OSError as err:
-        raise Error.os("stat", path, err) from err
+        from pyrunc import blame
+
+        raise blame.os_error("stat", path, err) from err
     try:
         return os.path.samestat(there, os.stat(own))
     except OSError:

@@ -123,5 +123,8 @@ def _clone(entry: "Entry") -> int:
     """A mount of what a bind binds, as the host sees it now."""
     fd: int = lib.core_clone_mount(os.fsencode(entry.source), int(bool(entry.flags & MS_REC)))
     if fd < 0:
-        raise Error(f"{entry.origin}: open_tree {entry.source}: {strerror(-fd)}")
+        from pyrunc import blame
+
+        text = f"{entry.origin}: open_tree {entry.source}: {strerror(-fd)}"
+        raise Error(blame.explained(text, blame.path(entry.source, -fd)))
     return fd

@@ -83,7 +83,9 @@ def _open_namespace(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as err:
-        why = Error.os("open", path, err).message
+        from pyrunc import blame
+
+        why = blame.os_error("open", path, err).message
         raise Error(f"{START_FAILED}failed to open namespace path: {why}") from err
 
 

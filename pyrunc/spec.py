@@ -52,7 +52,9 @@ def enter(bundle: str) -> str:
         return os.getcwd()
     except OSError as err:
         if bundle:
-            raise Error.os("chdir", bundle, err) from err
+            from pyrunc import blame
+
+            raise blame.os_error("chdir", bundle, err) from err
         raise Error(f"getwd: {strerror(err.errno or 0)}") from err
 
 
@@ -85,7 +87,9 @@ def load_process(path: str) -> "Doc":
     try:
         data = files.read(path)
     except OSError as err:
-        raise Error.os("open", path, err) from err
+        from pyrunc import blame
+
+        raise blame.os_error("open", path, err) from err
     doc = _decode(data, path, "process") or {}
     check_process(doc)
     return doc
@@ -196,12 +200,17 @@ def rootfs(doc: "Doc", bundle: str) -> str:
         path = path[1:]
     try:
         os.stat(path + "/.")
-    except NotADirectoryError:
-        raise Error(f"invalid rootfs: {path} is not a directory") from None
+    except NotADirectoryError as err:
+        from pyrunc import blame
+
+        text = f"invalid rootfs: {path} is not a directory"
+        raise Error(blame.explained(text, blame.path(path, err.errno))) from None
     except ValueError:  # a NUL byte, which no path has
         raise Error(f"invalid rootfs: stat {path}: invalid argument") from None
     except OSError as err:
-        raise Error(f"invalid rootfs: {Error.os('stat', path, err)}") from err
+        from pyrunc import blame
+
+        raise Error(f"invalid rootfs: {blame.os_error('stat', path, err)}") from err
     if os.path.realpath(path) != path:
         raise Error("invalid rootfs: not an absolute path, or a symlink")
     return path

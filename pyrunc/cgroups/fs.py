@@ -67,7 +67,10 @@ def write(directory: str, name: str, value: "str | int", ignore: "tuple[int, ...
     except OSError as err:
         if err.errno in ignore:
             return err.errno or 0
-        raise Error.os("open", path, err) from err
+        from pyrunc import blame
+
+        why = blame.controller(directory, name) if err.errno == errno.ENOENT else ""
+        raise Error(blame.explained(Error.os("open", path, err).message, why)) from err
     try:
         os.write(fd, str(value).encode())
         return 0

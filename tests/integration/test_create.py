@@ -43,7 +43,8 @@ def test_pid_file_is_the_bare_number(pyrunc, bundle, tmp_path):
 def test_pid_file_that_cannot_be_written(pyrunc, bundle, tmp_path):
     result = pyrunc.create(bundle, "--pid-file", tmp_path / "absent" / "pid", code=1)
     path = tmp_path / "absent" / ".pid"
-    assert result.message == f"runc create failed: open {path}: no such file or directory"
+    why = f"no such file or directory: {os.path.dirname(path)} is missing"
+    assert result.message == f"runc create failed: open {path}: {why}"
 
 
 def test_relative_pid_file_is_of_the_callers_directory(pyrunc, bundle, tmp_path):
@@ -143,7 +144,7 @@ def test_what_follows_the_first_json_value_is_ignored(pyrunc, bundle):
         (["absent"], 'exec: "absent": executable file not found in $PATH'),
         (["/absent"], 'exec: "/absent": stat /absent: no such file or directory'),
         (["/etc"], 'exec: "/etc": is a directory: permission denied'),
-        (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
+        (["/etc/passwd"], 'exec: "/etc/passwd": permission denied: it has no x bit'),
         (["./absent"], 'exec: "./absent": stat ./absent: no such file or directory'),
     ],
 )

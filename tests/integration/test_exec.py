@@ -451,8 +451,12 @@ def test_without_the_bundle_only_a_process_file_works(pyrunc, bundle, up):
         (["absent"], 'exec: "absent": executable file not found in $PATH'),
         (["/absent"], 'exec: "/absent": stat /absent: no such file or directory'),
         (["/etc"], 'exec: "/etc": is a directory: permission denied'),
-        (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
-        (["/etc/passwd/x"], 'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
+        (["/etc/passwd"], 'exec: "/etc/passwd": permission denied: it has no x bit'),
+        (
+            ["/etc/passwd/x"],
+            'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory: '
+            "/etc/passwd is no directory",
+        ),
     ],
 )
 @pytest.mark.parametrize("detached", [False, True])
@@ -467,8 +471,11 @@ def test_a_program_that_cannot_be_run(pyrunc, up, args, text, detached):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("#!/no/shell\n", "exec /tool: no such file or directory"),
-        ("not a program", "exec /tool: exec format error"),
+        (
+            "#!/no/shell\n",
+            "exec /tool: no such file or directory: its interpreter /no/shell is missing",
+        ),
+        ("not a program", "exec /tool: exec format error: it is a text without a #! line"),
     ],
 )
 @pytest.mark.parametrize("detached", [False, True])

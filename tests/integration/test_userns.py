@@ -254,6 +254,36 @@ def test_an_unmapped_user_is_named(pyrunc, mapped):
     assert "unmapped gid 77" in pyrunc.run(bundle, code=1).message
 
 
+def test_what_is_mapped_is_told(pyrunc, mapped):
+    bundle = mapped(size=50)
+    bundle.linux["uidMappings"] += maps(FIRST + 90, 1, inside=90)
+    bundle.process["user"] = {"uid": 77, "gid": 0}
+    message = pyrunc.create(bundle, code=1).message
+    assert message.endswith("unmapped uid 77 in user namespace: it has 0 to 49, 90")
+
+
+def test_a_root_filesystem_out_of_its_roots_reach(pyrunc, mapped):
+    bundle = mapped()
+    os.chmod(bundle.path, 0o700)
+    message = pyrunc.create(bundle, code=1).message
+    assert message.endswith(f"permission denied: {bundle.path} may not be searched")
+
+
+@pytest.mark.parametrize("verb", ["create", "exec"])
+def test_a_working_directory_that_nobody_in_it_may_enter(pyrunc, mapped, verb):
+    bundle = mapped().args("sleep", "60")
+    os.mkdir(f"{bundle.rootfs}/closed", 0o700)
+    user = {"uid": 1000, "gid": 1000}
+    why = "failed: permission denied: /closed may not be searched by user 1000"
+    if verb == "exec":
+        name = pyrunc.up(bundle)
+        options = ("--user", "1000:1000", "--cwd", "/closed")
+        assert pyrunc("exec", *options, name, "true", code=255).message.endswith(why)
+        return
+    bundle.process.update(cwd="/closed", user=user)
+    assert pyrunc.create(bundle, code=1).message.endswith(why)
+
+
 def test_the_initial_namespaces_files_are_out_of_reach(pyrunc, mapped, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("host")

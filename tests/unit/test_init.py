@@ -120,7 +120,7 @@ def test_every_truncation_of_a_plan_is_refused() -> None:
 def test_a_failing_op_names_itself_its_step_and_errno() -> None:
     p = Plan()
     p.umask(0o22)
-    p.chdir("/does/not/exist", 0)
+    p.chdir("/absent", 0)
     assert report(p) == (lib.MSG_FAIL, 1, lib.STEP_CHDIR, 2)
 
 

@@ -31,11 +31,12 @@ RANKS = {
     "container": 2,
     "idmaps": 1.7,
     "visit": 1.6,
+    "explain": 1.4,  # of a plan that failed, by the host
     "handshake": 1.5,  # carries a plan to init, and init's report back to the plan
     **dict.fromkeys(PURE + HOST, 1),
     # `commands` itself is data: the table of verbs that parser, help and verbs read.
     **dict.fromkeys(
-        "beneath errors files jsonio jsonfault procfs signals log daemons duration commands "
+        "beneath blame errors files jsonio jsonfault procfs signals log daemons duration commands "
         "criu_messages documents".split(),
         0,
     ),

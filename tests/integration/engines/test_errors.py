@@ -71,6 +71,13 @@ def plain(text):
         (r"error running (\w+ )?hook #0: (error running hook: )?", "error running hook: "),
         # How exactly it was mounted.
         (r'(to rootfs at "[^"]*": ).*: (not a directory|invalid argument)', r"\1\2"),
+        # What pyrunc says besides.
+        (
+            r"(no such file or directory|not a directory|permission denied|in user namespace): "
+            r"(/\S+ is (missing|no directory)|it has no x bit|"
+            r"the (source|destination) is a file[^:\n]*)(?=[:\s]|$)",
+            r"\1",
+        ),
         # As a newer runc says it, and as an engine understands it.
         (r"is a directory: permission denied", "permission denied"),
         (rf"{REFERENCE}|pyrunc|runc", "RUNTIME"),
