@@ -52,6 +52,8 @@ class Restore(Launch):
         try:
             request = self._request(fds)
             _, rootfs = self._claim()
+            if self.has_users:
+                self._admit(fds[0])
             found = criu.version()
             self._check_version(found)
             criu.require_features(lazy_pages=self.opts["lazy_pages"])
@@ -99,6 +101,16 @@ class Restore(Launch):
             options.empty_ns = namespaces.CLONE_NEWNET
         criu.configure(options, self.spec.get("annotations") or {})
         return request
+
+    def _admit(self, images: int) -> None:
+        """CRIU reads images as our root without its rights, and as the container's: both may."""
+        from pyrunc import userns
+
+        mode = os.fstat(images).st_mode & 0o7777
+        group = userns.host_id((self.spec.get("linux") or {}).get("gidMappings") or [], 0)
+        if group is not None and mode & 0o101 != 0o101:
+            os.fchown(images, -1, group)
+            os.fchmod(images, mode | 0o110)
 
     def _outside(self, options: "Any", version: int, fds: "list[int]") -> "list[int]":
         """Namespaces that exist: descriptors for CRIU to have, or paths for it to join."""
@@ -212,12 +224,21 @@ class Restore(Launch):
         elif script == "post-restore":
             self._follow(pid)
             record.complete(self.record, pid, procfs.start_time(pid), host.now())
+            self._note_time_namespace(pid)
             self.record["external_descriptors"] = procfs.stdio(pid)
             container.write_record(self.root, self.id, self.record)
         elif script == "orphan-pts-master":
             if len(fds) != 1:
                 raise Error(f"criu sent {len(fds)} terminals")
             self._hand_over(fds[0])
+
+    def _note_time_namespace(self, pid: int) -> None:
+        """CRIU makes one whenever the kernel has them; `exec` must find it in the record."""
+        spaces = self.record["config"]["namespaces"]
+        path = f"/proc/{pid}/ns/time"
+        known = any(space["type"] == "NEWTIME" for space in spaces)
+        if not known and os.path.exists(path) and not host.same_namespace(path, "time"):
+            spaces.append({"type": "NEWTIME", "path": ""})
 
     def _follow(self, pid: int) -> None:
         """From now on there is a first process, to be waited for, or ended if this fails."""

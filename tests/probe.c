@@ -4,15 +4,18 @@
  *     probe            print and exit 0
  *     probe wait       print, then sleep until a signal ends it
  *     probe notify TEXT...   send each text to $NOTIFY_SOCKET instead; exit 0 if all arrived
+ *     probe lock FILE  lock the file instead, and hold the lock until a signal ends it
  *
  * Linked statically: the container's root filesystem needs nothing else.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -216,6 +219,16 @@ static void scheduling(void)
 	number("mempolicy_nodes", (long)nodes[0]);
 }
 
+static int lock(const char *path)
+{
+	int fd = open(path, O_CREAT | O_WRONLY, 0600);
+
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return 1;
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv, char **envp)
 {
 	char cwd[4096];
@@ -224,6 +237,8 @@ int main(int argc, char **argv, char **envp)
 
 	if (argc > 1 && strcmp(argv[1], "notify") == 0)
 		return notify(argv + 2);
+	if (argc > 2 && strcmp(argv[1], "lock") == 0)
+		return lock(argv[2]);
 	(void)umask(mask);
 	(void)uname(&name);
 	putchar('{');

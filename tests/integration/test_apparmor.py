@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from counting import restore, up
 from harness import Runtime, read
 
 NAMES = ("pyrunc-test-strict", "pyrunc-test-other")
@@ -120,3 +121,15 @@ def test_a_profile_that_is_not_loaded(pyrunc, bundle, tmp_path, verb):
     words = "unable to apply apparmor profile: "
     assert words in messages[1]
     assert messages[1].replace(words, "") == text.replace(words, "")
+
+
+def test_a_restored_program_is_confined_again(pyrunc, confined, criu, tmp_path):
+    """By its own profile, or by the one of --lsm-profile."""
+    first, second = tmp_path / "1", tmp_path / "2"
+    name = up(pyrunc, confined)
+    pyrunc("checkpoint", "--image-path", first, name, env=criu)
+    name = restore(pyrunc, confined, first, env=criu)
+    assert read(f"/proc/{pyrunc.pid(name)}/attr/current") == STRICT
+    pyrunc("checkpoint", "--image-path", second, name, env=criu)
+    name = restore(pyrunc, confined, second, "--lsm-profile", f"apparmor:{NAMES[1]}", env=criu)
+    assert read(f"/proc/{pyrunc.pid(name)}/attr/current") == OTHER

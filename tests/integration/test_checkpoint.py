@@ -7,12 +7,11 @@ import sys
 
 import pytest
 
+from counting import COUNT, count, goes_on, restore, up
 from harness import alive, read, receive, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FAKE = os.path.join(HERE, "fake_criu.py")
-# CRIU cannot follow files of the host.
-COUNT = "exec > /tmp/out 2>&1; i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.05; done"
 
 
 @pytest.fixture
@@ -30,33 +29,6 @@ def fake(tmp_path):
         return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
     return make
-
-
-@pytest.fixture
-def counting(pyrunc, bundle):
-    """A container that counts in a file of its root, and its name."""
-    name = pyrunc.up(bundle.sh(COUNT))
-    wait_for(lambda: count(bundle), what="a count")
-    return name
-
-
-def count(bundle):
-    try:
-        return int(read(f"{bundle.rootfs}/tmp/count") or 0)
-    except FileNotFoundError:
-        return 0
-
-
-def goes_on(bundle, beyond):
-    wait_for(lambda: count(bundle) > beyond, what=f"a count beyond {beyond}")
-
-
-def restore(pyrunc, bundle, images, *options, name=None, **run):
-    name = name or pyrunc.id()
-    pyrunc(
-        "restore", "--bundle", bundle.save(), "--image-path", images, "-d", *options, name, **run
-    )
-    return name
 
 
 # --- the real one ---
@@ -121,36 +93,13 @@ def test_the_work_path_has_the_log(pyrunc, bundle, counting, criu, tmp_path):
     assert "restore.log" in os.listdir(work)
 
 
-def test_a_pre_dump_and_what_builds_on_it(pyrunc, bundle, counting, criu, tmp_path):
-    done = pyrunc(
-        "checkpoint", "--pre-dump", "--image-path", tmp_path / "1", counting, env=criu, code=None
-    )
-    if "missing features: [MemTrack]" in done.message:
-        pytest.skip("this kernel does not track memory")
-    assert done.code == 0, done
-    assert pyrunc.status(counting) == "running"
-    pyrunc(
-        "checkpoint",
-        "--image-path",
-        tmp_path / "2",
-        "--parent-path",
-        "../1",
-        counting,
-        env=criu,
-    )
-    before = count(bundle)
-    restore(pyrunc, bundle, tmp_path / "2", env=criu)
-    goes_on(bundle, before)
-
-
 def test_hooks(pyrunc, bundle, criu, tmp_path):
     log = tmp_path / "log"
     for kind in ("prestart", "createRuntime", "poststart", "poststop"):
         script = f'sed \'s/.*"status":"\\([a-z]*\\)".*/{kind} \\1/\' >> {log}; echo >> {log}'
         hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
         bundle.config.setdefault("hooks", {})[kind] = [hook]
-    name = pyrunc.up(bundle.sh(COUNT))
-    wait_for(lambda: count(bundle), what="a count")
+    name = up(pyrunc, bundle)
     log.unlink()
     pyrunc("checkpoint", "--image-path", tmp_path / "images", name, env=criu)
     assert read(log).split("\n")[0] == "poststop stopped"
@@ -179,8 +128,7 @@ def test_bind_mounts_and_masked_files_come_back(pyrunc, bundle, criu, tmp_path):
     os.symlink("/tmp", f"{bundle.rootfs}/link")
     bundle.mount("/link/data", source).mount("/etc/file", source / "file")
     bundle.mount("/data/deep", "tmpfs", kind="tmpfs")
-    name = pyrunc.up(bundle.sh("echo kept > /data/deep/file; " + COUNT))
-    wait_for(lambda: count(bundle), what="a count")
+    name = up(pyrunc, bundle, script="echo kept > /data/deep/file; " + COUNT)
     pyrunc("checkpoint", "--image-path", tmp_path / "images", name, env=criu)
     for path in ("tmp/data", "data/deep", "data"):
         os.rmdir(f"{bundle.rootfs}/{path}")
@@ -258,8 +206,7 @@ def test_namespaces_of_others_are_joined(pyrunc, bundle, criu, tmp_path, kind):
         bundle.namespace(kind, path)
         if kind == "uts":
             del bundle.config["hostname"]
-        name = pyrunc.up(bundle.sh(COUNT))
-        wait_for(lambda: count(bundle), what="a count")
+        name = up(pyrunc, bundle)
         pyrunc("checkpoint", "--image-path", tmp_path, name, env=criu)
         name = restore(pyrunc, bundle, tmp_path, env=criu)
         assert os.readlink(f"/proc/{pyrunc.pid(name)}/ns/{file}") == os.readlink(path)

@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from counting import count, goes_on, restore, up
 from harness import Runtime, alive, read, wait_for
 
 FAULTY = os.path.join(os.path.dirname(__file__), "faulty.py")
@@ -27,7 +28,7 @@ class Systemd(Runtime):
     __slots__ = ()
 
     def argv(self, *args):
-        more = ["--systemd-cgroup"] if args[0] in ("create", "run") else []
+        more = ["--systemd-cgroup"] if args[0] in ("create", "run", "restore") else []
         return [self.command, "--root", self.root, *more, *map(str, args)]
 
 
@@ -885,6 +886,23 @@ def test_what_runc_made_can_be_deleted(sd, bundle):
     subprocess.run([*command, sleeping(bundle).save(), name], check=True, **quiet)
     sd("delete", "--force", name)
     nothing_left(name)
+
+
+@needs_systemd
+def test_a_restored_container_is_a_scope(sd, bundle, criu, tmp_path):
+    """With the limits of its configuration; the one that it came from is gone."""
+    images = tmp_path / "images"
+    first = up(sd, bundle)
+    sd("checkpoint", "--image-path", images, first, env=criu)
+    nothing_left(first)
+    before = count(bundle)
+    bundle.linux["resources"] = {"pids": {"limit": 77}}
+    name = restore(sd, bundle, images, env=criu)
+    goes_on(bundle, before)
+    unit = f"runc-{name}.scope"
+    assert show(unit, "ActiveState", "TasksMax") == ["active", "77"]
+    assert unit in read(f"/proc/{sd.pid(name)}/cgroup")
+    assert file(sd, name, "pids.max", "pids/pids.max") == "77"
 
 
 # --- where systemd is not the init system ---

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from counting import count, goes_on, restore, up
 from harness import alive, read, receive, wait_for
 
 FIRST = 100000
@@ -341,3 +342,17 @@ def test_hooks_see_the_pid_of_the_container(pyrunc, mapped, tmp_path):
     bundle.config["hooks"] = {"createRuntime": [hook]}
     name = pyrunc.create(bundle)
     assert json.loads(out.read_text())["pid"] == pyrunc.pid(name)
+
+
+def test_checkpoint_and_restore(pyrunc, mapped, criu, tmp_path):
+    """Its root, and ours without its rights, can read the images; nobody else can."""
+    bundle, images = mapped(), tmp_path / "images"
+    name = up(pyrunc, bundle)
+    pyrunc("checkpoint", "--image-path", images, name, env=criu)
+    before = count(bundle)
+    name = restore(pyrunc, bundle, images, env=criu)
+    goes_on(bundle, before)
+    assert ids(pyrunc.pid(name), "Uid") == {FIRST}
+    assert pyrunc("exec", name, "id", "-u").stdout == "0\n"
+    status = os.stat(images)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o007) == (0, FIRST, 0)
