@@ -11,7 +11,7 @@ shift
 # The distribution with systemd, the reference, and what the tests run.
 packages="systemd systemd-sysv dbus dbus-user-session libpam-systemd udev kmod iproute2 procps
 	util-linux uidmap acl apparmor runc crun busybox-static python3 libseccomp2 libcap2 gcc
-	libc6-dev tini iptables $*"
+	libc6-dev tini iptables criu $*"
 # Nobody needs these to run tests, and under emulation they cost seconds.
 masked="systemd-udev-trigger systemd-udev-settle systemd-hwdb-update systemd-journal-flush
 	systemd-firstboot systemd-update-utmp systemd-random-seed systemd-pstore systemd-timesyncd
