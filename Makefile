@@ -13,14 +13,15 @@ SOURCES := setup.py pyproject.toml $(filter-out pyrunc/_%.c pyrunc/_schema.py,\
 OWN = if [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" build $(VENV); fi
 
 .NOTPARALLEL:
-.PHONY: help build demo test test-vm unit lint bless bench install uninstall clean packages-%
+.PHONY: help build demo test test-vm unit lint bless bench bench-scale install uninstall image clean packages-%
 help:
 	@echo "sudo make demo                    build, and run a container to look at"
 	@echo "sudo make install PREFIX=/usr/local   install the pyrunc command"
 	@echo "sudo make test                    lint, unit and integration tests"
 	@echo "sudo make test-vm                 what needs systemd, AppArmor and all of cgroup v2, in a machine of its own"
-	@echo "sudo make bench                   compare with runc and crun"
+	@echo "sudo make bench | bench-scale     compare with runc and crun, alone or among 1000 containers"
 	@echo "sudo make uninstall               remove what install made, from the same PREFIX"
+	@echo "make image IMAGE=NAME             what installs pyrunc on the nodes of a Kubernetes cluster"
 	@echo "make build | unit | lint | bless | clean"
 
 build: packages-build $(VENV)/built
@@ -47,6 +48,9 @@ bless: build $(VENV)/tested
 bench: packages-bench build
 	@$(BIN)/python bench/bench.py --pyrunc $(CURDIR)/$(BIN)/pyrunc $(ARGS)
 
+bench-scale: packages-bench build
+	@$(BIN)/python bench/scale.py --pyrunc $(CURDIR)/$(BIN)/pyrunc $(ARGS)
+
 # A virtual environment of its own, a link that the command follows back to it, and what people want.
 SHARE = $(PREFIX)/share
 MANUAL = $(SHARE)/man/man8
@@ -68,6 +72,12 @@ install: build uninstall
 uninstall:
 	@rm -rf "$(PREFIX)/lib/pyrunc"
 	@rm -f "$(PREFIX)/bin/pyrunc" "$(MANUAL)"/pyrunc.8 "$(MANUAL)"/pyrunc-*.8 "$(BASH)" "$(ZSH)" "$(FISH)"
+
+# Any builder takes the file; this one needs no daemon.
+BUILDER := podman
+IMAGE := pyrunc-installer
+image:
+	@$(BUILDER) build --tag "$(IMAGE)" --file deploy/Containerfile $(ARGS) .
 
 clean:
 	@rm -rf build $(VENV) *.egg-info

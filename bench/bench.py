@@ -210,6 +210,22 @@ def version(path):
     return next((line for line in lines if "pyrunc" in line), lines[0])
 
 
+def find(names, pyrunc):
+    """{name: path} of the runtimes to compare; this process becomes what inherits orphans."""
+    if os.geteuid() != 0:
+        sys.exit("a container needs root")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    prctl.set_child_subreaper(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    runtimes = {}
+    for name in names.split(","):
+        path = shutil.which(pyrunc if name == "pyrunc" else name)
+        if path is None:
+            sys.exit(f"{name} is not installed")
+        runtimes[name] = os.path.abspath(path)
+    return runtimes
+
+
 def main():
     parser = argparse.ArgumentParser(description="compare pyrunc with runc and crun")
     parser.add_argument("--pyrunc", default="pyrunc", help="the command to measure")
@@ -218,18 +234,7 @@ def main():
     parser.add_argument("--no-engines", action="store_true", help="only the runtimes themselves")
     parser.add_argument("--json", help="also write every sample to this file")
     args = parser.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("bench.py: needs root")
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
-    prctl.set_child_subreaper(1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    runtimes = {}
-    for name in args.only.split(","):
-        path = shutil.which(args.pyrunc if name == "pyrunc" else name)
-        if path is None:
-            sys.exit(f"bench.py: {name} is not installed")
-        runtimes[name] = os.path.abspath(path)
+    runtimes = find(args.only, args.pyrunc)
     print(f"{os.cpu_count()} CPUs, Linux {platform.release()}, {args.rounds} rounds")
     for name, path in runtimes.items():
         print(f"  {name}: {version(path)}")

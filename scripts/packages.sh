@@ -10,9 +10,9 @@ for set in "$@"; do
 	case $set in
 	build) wanted="$wanted gcc libc6-dev make python3 python3-dev python3-venv libseccomp-dev libcap-dev" ;;
 	demo) wanted="$wanted busybox-static" ;;
-	test) wanted="$wanted busybox-static shellcheck man-db mandoc zsh fish uidmap procps util-linux iproute2 iptables \
-		tini mmdebstrap containerd podman conmon buildah slirp4netns docker.io netavark \
-		containernetworking-plugins runc" ;;
+	test) wanted="$wanted busybox-static shellcheck strace patchelf openssl man-db mandoc zsh fish uidmap procps \
+		util-linux iproute2 iptables tini mmdebstrap containerd podman conmon buildah slirp4netns docker.io \
+		netavark containernetworking-plugins runc" ;;
 	vm) wanted="$wanted qemu-system-x86 mmdebstrap fdisk e2fsprogs" ;;
 	bench) wanted="$wanted busybox-static runc crun util-linux iproute2 tini containerd podman conmon" ;;
 	*)

@@ -1,5 +1,6 @@
 """Fixtures: the command, bundles, and the check that a test left nothing on the host."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -73,13 +74,13 @@ def base_config(command, tmp_path_factory):
     return json.loads(read(directory / "config.json"))
 
 
-@pytest.fixture
-def pyrunc(command, tmp_path):
-    """The command with a private --root; what the test leaves is deleted, leaks fail it."""
+@contextlib.contextmanager
+def watched(command, directory):
+    """The command with a private --root; what is left at the end is deleted, leaks are failures."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    prefix = f"pt{os.getpid()}-{tmp_path.name}-"
-    runtime = Runtime(command, tmp_path, prefix)
+    prefix = f"pt{os.getpid()}-{directory.name}-"
+    runtime = Runtime(command, directory, prefix)
     host = os.uname().nodename
     yield runtime
     for name in runtime.names():
@@ -89,12 +90,25 @@ def pyrunc(command, tmp_path):
     wait_for(lambda: not processes_in(prefix), 3, f"end of {processes_in(prefix)}")
     # A busy kernel lets runc give up too early; the last process has only just gone.
     wait_for(lambda: not cgroup_dirs(prefix), 5, f"end of {cgroup_dirs(prefix)}")
-    mounts = [line for line in read("/proc/self/mountinfo").splitlines() if str(tmp_path) in line]
+    mounts = [line for line in read("/proc/self/mountinfo").splitlines() if str(directory) in line]
     assert not mounts
     assert os.uname().nodename == host, "the host was renamed"
     null = os.stat("/dev/null")
     assert stat.S_ISCHR(null.st_mode) and null.st_rdev == os.makedev(1, 3)
     assert (null.st_mode & 0o777, null.st_uid) == (0o666, 0)
+
+
+@pytest.fixture
+def pyrunc(command, tmp_path):
+    """The command with a private --root; what the test leaves is deleted, leaks fail it."""
+    with watched(command, tmp_path) as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+def watch():
+    """The same for containers that several tests share: watched()."""
+    return watched
 
 
 @pytest.fixture(scope="session")

@@ -53,4 +53,4 @@ def test_clang_format():
 
 
 def test_shellcheck():
-    check("shellcheck", *files("scripts/*.sh", "tests/vm/*.sh"), ".ci/run")
+    check("shellcheck", *files("scripts/*.sh", "deploy/*.sh", "tests/vm/*.sh"), ".ci/run")

@@ -7,6 +7,7 @@ import os
 import pytest
 import user
 from engine import PAUSE, PREFIX, USERS, Engine, directories
+from kubelet import definition
 from sandbox import IMAGE, REFERENCE, Sandbox, image, need, settings
 
 from harness import APPLETS, cgroup_dirs, wait_for
@@ -61,6 +62,19 @@ def make_sandbox(command, tmp_path_factory):
         yield make
     for path in reversed(cgroup_dirs(PREFIX) + cgroup_dirs(USERS)):
         os.rmdir(path)
+
+
+@pytest.fixture(scope="session")
+def proto(tmp_path_factory):
+    """A directory with the definition of the CRI, for a kubelet.Client."""
+    for module in ("grpc", "grpc_tools"):
+        pytest.importorskip(module, reason=f"{module} is not installed (make test)")
+    if not os.path.exists("/usr/lib/cni/bridge"):
+        pytest.skip("not installed: containernetworking-plugins (scripts/packages.sh test)")
+    directory = str(tmp_path_factory.mktemp("cri"))
+    if reason := definition(directory):
+        pytest.skip(reason)
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """The kubelet's part: calls of the CRI, whose definition comes as a Debian package.
 
 definition    get it, out of the sources of this machine's apt
+connect       a Client of the containerd in a sandbox
 Client        a process in an engine's sandbox that calls; see cri.py
 """
 
 import base64
+import contextlib
 import glob
 import json
 import os
@@ -12,8 +14,8 @@ import re
 import subprocess
 import sys
 
-from engine import PREFIX
-from sandbox import IMAGE, need
+from engine import PAUSE, PREFIX, Engine
+from sandbox import IMAGE, image, need
 
 from harness import read, wait_for
 
@@ -21,6 +23,29 @@ PACKAGE = "golang-k8s-cri-api-dev"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOCKET = "/run/containerd/containerd.sock"
 LOGS = "/run/logs"
+PLUGIN = 'plugins."io.containerd.grpc.v1.cri"'
+# What a sandbox needs: an image of ours, no network of the world's, and few rights.
+CONFIG = f"""
+[{PLUGIN}]
+  sandbox_image = "{PAUSE}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+[{PLUGIN}.cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "/run/cni"
+"""
+NETWORK = {
+    "cniVersion": "1.0.0",
+    "name": "pods",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.77.0/24"}]]},
+        }
+    ],
+}
 
 
 def definition(directory):
@@ -67,6 +92,29 @@ def definition(directory):
     (source,) = glob.glob(f"{directory}/usr/**/runtime/v1/api.proto", recursive=True)
     os.replace(source, f"{directory}/api.proto")
     return ""
+
+
+@contextlib.contextmanager
+def connect(sandbox, archive, proto):
+    """A Client of the containerd in a sandbox, which has CONFIG, with images and a network."""
+    sandbox.write("/run/cni/pods.conflist", json.dumps(NETWORK))
+    engine = Engine(sandbox, "/run/containerd/pyrunc/k8s.io", "ctr", "--namespace", "k8s.io")
+    wait_for(lambda: engine("version", code=None).code == 0, what="containerd")
+    folder = os.path.dirname(archive)
+    pause = image(f"{folder}/pause-cri.tar", PAUSE, f"{folder}/rootfs", Cmd=["sleep", "1000000"])
+    for path in (archive, pause):
+        engine("images", "import", path)
+    client = Client(engine, proto)
+    try:
+        client.wait()
+        wait_for(lambda: len(client("ListImages")["images"]) == 2, what="both images")
+        client.up(client.pod(network="POD"), "true")  # makes what stays: a bridge
+        client.remove_all()
+        wait_for(lambda: not sandbox.names(engine.states), what="no state")
+        engine.settle()
+        yield client
+    finally:
+        client.close()
 
 
 class Client:

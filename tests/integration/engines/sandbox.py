@@ -2,7 +2,7 @@
 
 Sandbox    mounts, processes and a network of its own: what an engine keeps in /etc, /run and
            /var/lib is private, its daemons die with it; /usr/local/bin/pyrunc is the command
-settings   the files that README.md tells a user of an engine to write
+settings   the files that README.md, or another document, tells a user of an engine to write
 image      an archive that every engine loads, of a directory
 """
 
@@ -22,7 +22,9 @@ import time
 
 from harness import Result, alive, read, wait_for
 
-README = os.path.join(os.path.dirname(__file__), "..", "..", "..", "README.md")
+TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+README = f"{TOP}/README.md"
+KUBERNETES = f"{TOP}/docs/kubernetes.md"
 IMAGE = "localhost/box:latest"
 BINARY = "/usr/local/bin/pyrunc"
 REFERENCE = "/usr/sbin/runc"  # Debian's
@@ -58,10 +60,10 @@ def need(*programs):
     return f"not installed: {' '.join(missing)} (scripts/packages.sh test)" if missing else ""
 
 
-def settings():
+def settings(document=README):
     """{file: content} of the settings that the sections on engines show."""
-    pattern = r"^In `(/etc/[^`]+)`[^\n]*\n(?:[^\n]+\n)*\n((?:    .*\n|\n)+)"
-    found = re.findall(pattern, read(README), re.M)
+    pattern = r"\bIn `(/etc/[^`]+)`[^\n]*\n(?:[^\n]+\n)*\n((?:    .*\n|\n)+)"
+    found = re.findall(pattern, read(document))
     return {path: re.sub(r"^    ", "", block, flags=re.M).strip() + "\n" for path, block in found}
 
 

@@ -1,77 +1,31 @@
-"""Kubernetes' view of pyrunc: pods of containerd's CRI plugin, configured as README.md says.
+"""Kubernetes' view of pyrunc: pods of containerd's CRI plugin as docs/kubernetes.md has it.
 
 The interface's definition is not in this repository: it comes as a Debian package, out of the
 sources of this machine's apt.
 """
 
 import json
-import os
 
 import pytest
-from engine import PAUSE, PREFIX, Engine
-from kubelet import LOGS, Client, definition
-from sandbox import image, settings
+from engine import PREFIX
+from kubelet import CONFIG, LOGS, connect
+from sandbox import KUBERNETES, settings
 
 from harness import wait_for
 
-PLUGIN = 'plugins."io.containerd.grpc.v1.cri"'
-# What a sandbox needs: an image of ours, no network of the world's, and few rights.
-CONFIG = f"""
-[{PLUGIN}]
-  sandbox_image = "{PAUSE}"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-[{PLUGIN}.cni]
-  bin_dir = "/usr/lib/cni"
-  conf_dir = "/run/cni"
-"""
-NETWORK = {
-    "cniVersion": "1.0.0",
-    "name": "pods",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": "cni0",
-            "isGateway": True,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.77.0/24"}]]},
-        }
-    ],
-}
 LOOP = "while :; do sleep 0.05; done"
 
 
 @pytest.fixture(scope="session")
-def kubelet(make_sandbox, archive, tmp_path_factory):
+def kubelet(make_sandbox, archive, proto):
     """A client of a containerd that gives every pod pyrunc."""
-    for module in ("grpc", "grpc_tools"):
-        pytest.importorskip(module, reason=f"{module} is not installed (make test)")
-    if not os.path.exists("/usr/lib/cni/bridge"):
-        pytest.skip("not installed: containernetworking-plugins (scripts/packages.sh test)")
     sandbox = make_sandbox("containerd", "ctr")
-    proto = str(tmp_path_factory.mktemp("cri"))
-    if reason := definition(proto):
-        pytest.skip(reason)
     path = "/etc/containerd/config.toml"
-    sandbox.write(path, settings()[path] + CONFIG)
-    sandbox.write("/run/cni/pods.conflist", json.dumps(NETWORK))
+    text = settings(KUBERNETES)[path].replace("SystemdCgroup = true", "SystemdCgroup = false")
+    sandbox.write(path, text + CONFIG)
     sandbox.daemon("containerd")
-    engine = Engine(sandbox, "/run/containerd/runc/k8s.io", "ctr", "--namespace", "k8s.io")
-    wait_for(lambda: engine("version", code=None).code == 0, what="containerd")
-    folder = os.path.dirname(archive)
-    pause = image(f"{folder}/pause-cri.tar", PAUSE, f"{folder}/rootfs", Cmd=["sleep", "1000000"])
-    for path in (archive, pause):
-        engine("images", "import", path)
-    client = Client(engine, proto)
-    try:
-        client.wait()
-        wait_for(lambda: len(client("ListImages")["images"]) == 2, what="both images")
-        client.up(client.pod(network="POD"), "true")  # makes what stays: a bridge
-        client.remove_all()
-        wait_for(lambda: not sandbox.names(engine.states), what="no state")
-        engine.settle()
+    with connect(sandbox, archive, proto) as client:
         yield client
-    finally:
-        client.close()
 
 
 @pytest.fixture
