@@ -7,7 +7,9 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.api import DEVNULL, PIPE, STDOUT, Container, containers, create, run
+    from subprocess import DEVNULL, PIPE, STDOUT
+
+    from pyrunc.api import Container, containers, create, run
     from pyrunc.child import Process
     from pyrunc.documents import Event, State, Stats
     from pyrunc.errors import Error, Timeout
@@ -31,9 +33,12 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others
 
     def __getattr__(name):
-        if name not in __all__:
-            raise AttributeError(f"module 'pyrunc' has no attribute '{name}'")
-        return getattr(__import__("pyrunc.api", fromlist=("api",)), name)
+        if name in __all__:
+            for home in ("pyrunc.api", "pyrunc.child"):
+                module = __import__(home, fromlist=("pyrunc",))
+                if hasattr(module, name):
+                    return getattr(module, name)
+        raise AttributeError(f"module 'pyrunc' has no attribute '{name}'")
 
     def __dir__():
         return [*globals(), *__all__]

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from signal import Signals
-from subprocess import DEVNULL, PIPE, STDOUT
 from types import TracebackType
 from typing import Any, Literal, TypedDict, Unpack, cast
 
@@ -17,21 +16,6 @@ from pyrunc.child import Process, Stdio, Stream
 from pyrunc.documents import Event, State, Stats
 from pyrunc.errors import Error, Timeout
 
-__all__ = [
-    "DEVNULL",
-    "PIPE",
-    "STDOUT",
-    "Container",
-    "Error",
-    "Event",
-    "Process",
-    "State",
-    "Stats",
-    "Timeout",
-    "containers",
-    "create",
-    "run",
-]
 Path = str | os.PathLike[str]
 
 
@@ -152,8 +136,8 @@ class Container:
             "detach": bool(socket),
         }
         opts["given"] = set() if no_new_privileges is None else {"no-new-privs"}
-        if not args:
-            raise Error("process args cannot be empty")
+        if isinstance(args, str) or not args:
+            raise Error("args has to be a list: a program and its arguments")
 
         def enter() -> Process:
             entry = Entry(opts)

@@ -6,6 +6,7 @@ A command has its process for itself.  A library's caller has threads, a working
 and perhaps forks, and gets its errors as exceptions and its warnings from `logging`.
 """
 
+import _thread
 import contextlib
 import logging
 import os
@@ -31,28 +32,31 @@ class Forks:
     subprocess does never comes here.
     """
 
-    __slots__ = ("_calls", "_changed")
+    __slots__ = ("_callers", "_changed")
 
     def __init__(self) -> None:
-        self._calls = 0
-        self._changed = threading.Condition(threading.Lock())
+        self._callers: list[int] = []  # the threads of calls
+        self._changed = threading.Condition()
         release = self._changed.release
         os.register_at_fork(before=self._wait, after_in_parent=release, after_in_child=release)
 
     def _wait(self) -> None:
         self._changed.acquire()
-        self._changed.wait_for(lambda: not self._calls)
+        # One that forks in a handler of a signal or of the log would wait for itself.
+        if threading.get_ident() not in self._callers:
+            self._changed.wait_for(lambda: not self._callers)
 
     @contextlib.contextmanager
     def delayed(self) -> Iterator[None]:
         """Until the end of the block."""
+        caller = threading.get_ident()
         with self._changed:
-            self._calls += 1
+            self._callers.append(caller)
         try:
             yield
         finally:
             with self._changed:
-                self._calls -= 1
+                self._callers.remove(caller)
                 self._changed.notify_all()
 
 
@@ -97,20 +101,17 @@ def apart(function: Callable[[], T], undo: Callable[[T], None]) -> T:
     def work() -> None:
         try:
             handshake.check(lib.core_leave_directory(), "unshare")
-            with ALONE if os.geteuid() else contextlib.nullcontext():
+            with changing(), ALONE if os.geteuid() else contextlib.nullcontext():
                 future.set_result(function())
         except BaseException as err:
             future.set_exception(err)
 
     with changing():
-        thread = threading.Thread(target=work, name="pyrunc")
-        thread.start()
+        # Thread.start() would wait for the thread, where an exception finds it half started.
+        _thread.start_new_thread(work, ())
         try:
-            result = future.result()
-            thread.join()
-            return result
+            return future.result()
         except BaseException:
-            thread.join()
             if future.exception() is None:
                 undo(future.result())
             raise

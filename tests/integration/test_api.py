@@ -232,7 +232,8 @@ def test_failures_are_errors(up, pyrunc, tmp_path):
         "invalid cgroup-manager": lambda: api.create("x", cgroup_manager="none"),
         "invalid container ID": lambda: api.Container("a/b", pyrunc.root).kill(),
         "executable file not found": lambda: up.exec(["nonexistent"]),
-        "process args cannot be empty": lambda: up.exec([]),
+        "args has to be a list": lambda: up.exec("ps"),
+        "a program and its arguments": lambda: up.exec([]),
         "cannot use console socket": lambda: up.exec(["true"], console_socket=tmp_path / "none"),
         "unknown signal": lambda: up.kill("NONE"),
         "not stopped: running": up.delete,
@@ -374,6 +375,26 @@ def test_a_fork_keeps_no_lock(make, bundle, pyrunc, tmp_path):
     finally:
         os.close(writer)
         os.waitpid(pid, 0)
+
+
+def test_a_fork_within_a_call_does_not_wait_for_itself(make, bundle):
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "kill -USR1 $PPID"]}]
+    }
+    forked = []
+
+    def fork(*_):
+        pid = os.fork()
+        if not pid:
+            os._exit(7)
+        forked.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    before = signal.signal(signal.SIGUSR1, fork)
+    try:
+        make("true").wait()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert forked == [7]
 
 
 def test_a_forked_process_does_not_own_them(make):

@@ -108,6 +108,16 @@ def test_life(user, mine):
     assert not alive(pid)
 
 
+def test_the_library(user, mine):
+    program = f"""
+import pyrunc
+with pyrunc.run({user.id()!r}, {mine.sh("exit 7").save()!r}) as made:
+    print(made.wait(), [found.id for found in pyrunc.containers()] == [made.id])
+"""
+    user.command = os.path.join(os.path.dirname(user.command), "python")
+    assert user("-c", program).stdout == "7 True\n"
+
+
 def test_the_groups_of_a_named_user_are_left_out(user, mine):
     """In many images root is a member of some."""
     mine.write("etc/group", "root:x:0:root\nbin:x:1:root\n")
