@@ -254,3 +254,31 @@ def test_root_of_a_user_namespace(user, bundle):
     out = user.run(bundle).stdout
     assert out.split() == ["0", "0", str(UID), "1", "null", "lo"]
     assert os.listdir(f"{user.directory}/run/pyrunc-seccomp"), "the filter was not kept"
+
+
+def test_mounts_that_come_later(user, mine, tmp_path):
+    """File systems of its own; of the host's mounts only root may give a part away."""
+    name = user.up(mine.sh("sleep 100"))
+    path = tmp_path / "mounts.json"
+    path.write_text(json.dumps([{"destination": "/later", "type": "tmpfs", "source": "tmpfs"}]))
+    user("mounts", "add", name, path)
+    assert "/later tmpfs" in user("exec", name, "cat", "/proc/mounts").stdout
+    user("mounts", "remove", name, path)
+    assert "/later" not in user("exec", name, "cat", "/proc/mounts").stdout
+    bind = {"destination": "/later", "type": "bind", "source": "/etc", "options": ["bind"]}
+    path.write_text(json.dumps([bind]))
+    message = user("mounts", "add", name, path, code=1).message
+    text = "mounts[0]: open_tree /etc: operation not permitted"
+    assert message == f"mounts add failed: {text}"
+
+
+def test_without_cgroups_on_purpose(user, mine):
+    bundle = mine.sh("sleep 100")
+    bundle.linux["resources"] = {"pids": {"limit": 5}}
+    name = user.id()
+    user("--cgroup-manager=disabled", "create", "--bundle", bundle.save(), name)
+    user("start", name)
+    assert user.record(name)["cgroup_paths"] == {}
+    user("kill", name, "KILL")
+    user.stopped(name)
+    user("delete", name)

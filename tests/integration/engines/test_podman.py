@@ -87,6 +87,16 @@ def test_limits(podman):
 
 
 @pytest.mark.usefixtures("v1_files")
+def test_no_cgroups_at_all(podman):
+    name = up(podman, "--cgroups=disabled")
+    program = ("sh", "-c", "cat /proc/self/cgroup; echo; cat /proc/1/cgroup")
+    own, first = podman("exec", name, *program).stdout.split("\n\n")
+    assert name not in first
+    assert "libpod" not in own + first
+    podman("kill", name)
+    assert podman("wait", name).stdout == "137\n"
+
+
 def test_update(podman):
     name = up(podman, "--memory", "64m")
     podman("update", "--cpu-shares", "300", name)
