@@ -8,8 +8,9 @@ Nothing of it is written down: it lasts as long as the container's processes.
 
 import os
 
-from pyrunc import container, enter, log, plan_mounts, visit
+from pyrunc import container, enter, files, log, plan_mounts, visit
 from pyrunc._core import lib
+from pyrunc.cgroups.hierarchies import unescape
 from pyrunc.errors import Error, strerror
 from pyrunc.mounts import MS_REC
 
@@ -34,12 +35,16 @@ def add(root: str, id: str, wanted: "list[Doc]") -> None:
         for text in warnings:
             log.warning(text)
         plan_mounts.check_add(entries)
+        seen: "dict[str, str]" = {}
         done: "list[str]" = []
 
         def mounted(init: "Init", point: int) -> None:
             if point == lib.SYNC_READY:
                 raise visit.Enough
-            done.append(entries[len(done)].target)
+            now = _mounts(init.pid)
+            if point == lib.SYNC_MOUNTED:
+                done.extend(path for number, path in now.items() if number not in seen)
+            seen.update(now)
 
         def plan(fds: "dict[Any, int]") -> "Plan":
             return plan_mounts.for_add(entries, config, fds, os.geteuid() != 0)
@@ -76,6 +81,17 @@ def _look(root: str, id: str) -> "tuple[int, Doc]":
         os.close(lock)
         raise
     return lock, record
+
+
+def _mounts(pid: int) -> "dict[str, str]":
+    """Number -> place of each mount that a process sees.
+
+    Links of the image may have led to another place than was asked for.
+    """
+    rows = [
+        row.split(" ") for row in os.fsdecode(files.read(f"/proc/{pid}/mountinfo")).splitlines()
+    ]
+    return {row[0]: unescape(row[4]) for row in rows}
 
 
 def _undo(record: "Doc", done: "list[str]") -> None:

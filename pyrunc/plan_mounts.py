@@ -71,9 +71,10 @@ def kinds(entries: "list[Entry]") -> "list[str]":
 
 
 def for_add(entries: "list[Entry]", config: "Doc", fds: "dict[Any, int]", rootless: bool) -> Plan:
-    """Mount entries, and say so after each.  fds: ("ns", kind); ("tree", number): a mount of what
-    a bind binds."""
+    """Mount entries, and say so before the first and after each.  fds: ("ns", kind); ("tree",
+    number): a mount of what a bind binds."""
     plan = _inside(fds, rootless)
+    plan.sync(lib.SYNC_JOINED)
     linux = {"mountLabel": config.get("mount_label") or ""}
     for entry in entries:
         if ("tree", entry.index) in fds:

@@ -154,6 +154,16 @@ def test_all_or_nothing(pyrunc, bundle, change, data):
     assert mounted(pyrunc, name) == before
 
 
+def test_nothing_is_left_where_a_link_has_led(pyrunc, bundle, change, data):
+    os.symlink("run", f"{bundle.rootfs}/link")
+    name = pyrunc.up(bundle.sh("sleep 100"))
+    before = mounted(pyrunc, name)
+    bad = {"destination": "/bad", "type": "nonsense", "source": "x"}
+    change("add", name, tmpfs("/link/with blank"), bind(data, "/link/with blank/in"), bad, code=1)
+    assert mounted(pyrunc, name) == before
+    assert os.path.isdir(f"{bundle.rootfs}/run/with blank")
+
+
 def test_what_was_there_stays_when_the_new_one_fails(pyrunc, bundle, change, data):
     name = pyrunc.up(bundle.sh("sleep 100"))
     change("add", name, bind(data, "/data"))

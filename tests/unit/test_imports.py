@@ -59,7 +59,11 @@ CREATING = set(
 ALLOWED |= {
     "create": COMMON | NATIVE | CREATING | {"pyrunc.commands.create"},
     "run": COMMON | NATIVE | CREATING | {"pyrunc.commands.run"},
-    "mounts": COMMON | NATIVE | ENTERING | VISITING | {"pyrunc.commands.mounts"},
+    "mounts": COMMON
+    | NATIVE
+    | ENTERING
+    | VISITING
+    | {"pyrunc.commands.mounts", "pyrunc.cgroups.hierarchies"},
 }
 ASKING_CRIU = set(
     "pyrunc.beneath pyrunc.checkpoint pyrunc.criu pyrunc.criu_messages pyrunc.hooks pyrunc.host "
