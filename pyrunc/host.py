@@ -124,6 +124,14 @@ def same_namespace(path: str, type: str) -> bool:
         return False  # this kernel has no namespaces of that type
 
 
+def open_namespace(path: str) -> int:
+    """A descriptor of the namespace at `path`; OSError passes.
+
+    Something else may be there, as a fifo, which would keep us waiting: init finds that out.
+    """
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def device_nodes(devices: "list[dict[str, Any]]") -> "dict[str, str]":
     """Path in the container -> the host's node of that device, where they are not the same."""
     found = {}

@@ -5,7 +5,7 @@ May touch: makes exec.fifo; opens namespaces, user namespaces for ID-mapped moun
 
 import os
 
-from pyrunc import container, mounts
+from pyrunc import container, host, mounts
 from pyrunc.errors import START_FAILED, Error
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ def _make_fifo(path: str) -> int:
 
 def _open_namespace(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return host.open_namespace(path)
     except OSError as err:
         from pyrunc import blame
 

@@ -122,7 +122,7 @@ class Restore(Launch):
                 raise Error(f"Requested network namespace {path} does not exist")
             if version >= criu.OUTSIDE_SINCE.get(kind, 1 << 30):
                 try:
-                    fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                    fds.append(host.open_namespace(path))
                 except OSError as err:
                     raise Error.os("open", path, err) from err
                 passed.append(fds[-1])

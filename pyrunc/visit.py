@@ -5,7 +5,7 @@ May touch: a short-lived process of ours.
 
 import os
 
-from pyrunc import handshake, namespaces, procfs, userns
+from pyrunc import handshake, host, namespaces, procfs, userns
 from pyrunc._core import lib
 from pyrunc.errors import Error
 from pyrunc.plan import Plan
@@ -92,7 +92,7 @@ def user_namespace(owner: "Doc") -> int:
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return host.open_namespace(path)
     except OSError as err:
         raise Error.os("open", path, err) from err
 

@@ -51,6 +51,14 @@ def test_join_another_containers_namespace(pyrunc, bundle, make_bundle, kind):
         assert seen["pid"] > 1
 
 
+@pytest.mark.parametrize("kind", ["network", "user"])
+def test_a_fifo_is_no_namespace(pyrunc, bundle, tmp_path, kind):
+    """Nobody will ever write to it, and we do not wait for that."""
+    os.mkfifo(tmp_path / "ns")
+    message = pyrunc.run(bundle.namespace(kind, tmp_path / "ns"), code=1, timeout=20).message
+    assert f"failed to setns into {kind} namespace: invalid argument" in message
+
+
 def test_duplicate_namespace(pyrunc, bundle):
     bundle.linux["namespaces"].append({"type": "pid"})
     message = pyrunc.run(bundle, code=1).message
