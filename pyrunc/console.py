@@ -43,6 +43,7 @@ WINCH = 28
 # SIGCHLD is for us, SIGWINCH tells of our own terminal, SIGURG is what Go programs send themselves.
 IGNORED = (CHLD, URG, WINCH)
 QUIET = 200  # ms of silence after which a foreground command is one that stays
+UNKNOWN = 255 << 8  # the wait status of a process that somebody else has reaped
 ENDING = {1, 2, 3, 15}  # once there is nobody to forward them to, they mean us
 
 
@@ -150,7 +151,8 @@ class Foreground:
                         self._notify()  # what came before the end may have come after the look
                         return status
                     continue
-                self._forward(init, number)
+                if not self._forward(init, number):
+                    return UNKNOWN
                 if number == INT and self._terminal:
                     return None
             if self._terminal:
@@ -158,12 +160,16 @@ class Foreground:
                 if self._copies[1].ended:
                     self._hang_up()
 
-    def _forward(self, init: handshake.Init, number: int) -> None:
+    def _forward(self, init: handshake.Init, number: int) -> bool:
+        """False if somebody else has reaped the process: no SIGCHLD will come."""
         if number not in IGNORED:
             try:
                 signals.send(init.pidfd, number)
+            except ProcessLookupError:
+                return False  # what has ended takes signals as long as it can be waited for
             except OSError:
-                pass  # it is ending; SIGCHLD is on its way
+                pass
+        return True
 
     # --- a job of a shell's, with a terminal ---
 
