@@ -27,6 +27,7 @@ JOB_REMOVED = (
 )
 EXISTS = f"{SYSTEMD}.UnitExists"
 ABSENT = f"{SYSTEMD}.NoSuchUnit"
+INVALID = f"{DBUS}.Error.InvalidArgs"
 SUBSCRIBED = f"{SYSTEMD}.AlreadySubscribed"
 NO_REPLY = f"{DBUS}.Error.NoReply"
 PATIENCE = 30.0  # seconds for a job
@@ -105,7 +106,10 @@ class Manager:
             raise Error(f"error creating systemd unit `{unit}`: got `{result}`")
 
     def stop(self, unit: str) -> None:
-        """End a unit, and forget that it failed; one that is gone is as good as stopped."""
+        """End a unit, and forget that it failed.
+
+        One that is gone is as good as stopped, and of a name that systemd refuses there is none.
+        """
         try:
             job = self._job("StopUnit", "ss", unit, "replace")
             result = self._wait(job)
@@ -114,7 +118,7 @@ class Manager:
             if result not in ("done", LOST):
                 log.warning(f"error removing unit {unit}: got {result}")
         except Failure as err:
-            if err.name != ABSENT:
+            if err.name not in (ABSENT, INVALID):
                 raise
         self.reset(unit)
 

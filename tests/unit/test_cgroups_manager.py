@@ -73,6 +73,11 @@ def test_a_unit_is_stopped_although_somebody_was_away(member, error):
     using(Bus([(member, [error])])).stop("a.scope")
 
 
+def test_a_name_that_systemd_refuses_is_nothing_to_stop():
+    refused = Failure("Unit name a!.scope is not valid.", manager.INVALID)
+    using(Bus(answers=[("StopUnit", refused)])).stop("a!.scope")
+
+
 def test_a_job_that_lasts_longer_than_the_message_bus():
     using(Bus(signals=[Lost("reset"), ENDED], answers=[("State", [("s", "running")])])).stop("a")
 
