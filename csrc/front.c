@@ -299,14 +299,17 @@ static void fill_stdio(void)
 int main(int argc, char **argv, char **envp)
 {
 	const char *side = getenv("PYRUNC_FRONT");
-	struct sigaction ignore = { .sa_handler = SIG_IGN }, before;
+	/* A write that fails is told in words; Python sees to that by itself. */
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, pipe, size;
 	int status = DECLINE;
 
 	fill_stdio();
 	if (!side || strcmp(side, "python")) {
-		(void)sigaction(SIGPIPE, &ignore, &before);
+		(void)sigaction(SIGPIPE, &ignore, &pipe);
+		(void)sigaction(SIGXFSZ, &ignore, &size);
 		status = run_native(argv);
-		(void)sigaction(SIGPIPE, &before, NULL);
+		(void)sigaction(SIGPIPE, &pipe, NULL);
+		(void)sigaction(SIGXFSZ, &size, NULL);
 		if (status == DECLINE && side && !strcmp(side, "native"))
 			status = EXIT_DECLINED;
 	}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_CPUS = 1024
 RLIMIT_NOFILE = 7
+LEAST = 64  # descriptors: fewer may do, but not for all that a container can have
 ROOM = 256  # descriptors: more than a launch ever holds
 
 
@@ -24,6 +25,8 @@ def make_room() -> "tuple[int, int] | None":
     pair = ffi.new("uint64_t[2]")
     lib.core_nofile(pair)
     soft, hard = pair
+    if hard < LEAST:  # even to undo what was begun takes some
+        raise Error(f"the limit of open files is too low: {hard}, and a container takes {LEAST}")
     if soft >= ROOM or hard <= soft or lib.core_prlimit(0, RLIMIT_NOFILE, min(hard, ROOM), hard):
         return None
     return soft, hard
@@ -89,7 +92,7 @@ def absolute(path: str) -> str:
 def pid_file(path: str, pid: int) -> None:
     """The bare number, in a file that is whole when it appears."""
     try:
-        files.replace(path, str(pid), exclusive=True)
+        files.replace(path, str(pid))
     except OSError as err:
         folder, name = os.path.split(path)
         from pyrunc import blame

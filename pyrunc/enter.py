@@ -64,6 +64,7 @@ class Entry:
     )
 
     def __init__(self, opts: "Doc") -> None:
+        self.nofile = attributes.make_room()
         self.opts = opts
         self.root: str = opts["root"]
         self.id: str = opts["args"][0]
@@ -211,7 +212,6 @@ class Entry:
         """Start init with the plan; fds are the descriptors that the plan's 'f' arguments index."""
         fds: "list[int]" = []
         index: "dict[Any, Any]" = {}
-        self.nofile = attributes.make_room()
         try:
             open_namespaces(self.record, NAMES, index, fds)
             self.has_users = ("ns", "user") in index
@@ -283,7 +283,9 @@ class Entry:
         # One with a pid namespace takes everybody in it along, before it is quite dead itself.
         if procfs.ending(self.pid, self.record["init_process_start"]):
             return Error(STOPPED)
-        text = err.message.removeprefix(INIT_FAILED).removeprefix(START_FAILED)
+        text = err.message
+        for lead in (INIT_FAILED, START_FAILED, "unable to apply apparmor profile: "):
+            text = text.removeprefix(lead)
         if self.init:
             lead = "unable to apply cgroup configuration: "
             if text.startswith(lead):

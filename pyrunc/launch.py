@@ -65,6 +65,7 @@ class Launch:
     )
 
     def __init__(self, opts: "dict[str, Any]") -> None:
+        self.nofile = attributes.make_room()
         self.opts = opts
         self.id: str = opts["args"][0]
         self.root: str = opts["root"]
@@ -149,7 +150,6 @@ class Launch:
         rootfs = spec.rootfs(self.spec, self.bundle)
         self._adopt_mappings(linux)
 
-        self.nofile = attributes.make_room()
         self.lock = container.claim(self.root, self.id)
         self.undo.append(lambda: container.remove_directory(f"{self.root}/{self.id}"))
         if self.opts["environ"].get("NOTIFY_SOCKET"):

@@ -99,7 +99,7 @@ def test_attributes_on_a_masked_proc(pyrunc, confined):
 
 @pytest.mark.parametrize("verb", ["create", "exec"])
 def test_a_profile_that_is_not_loaded(pyrunc, bundle, tmp_path, verb):
-    """runc's words; the file has two names, and for an exec runc leaves the first words out."""
+    """runc's words; the file has two names."""
     runc = shutil.which("runc")
     if runc is None:
         pytest.skip("runc is missing (package runc)")
@@ -118,9 +118,7 @@ def test_a_profile_that_is_not_loaded(pyrunc, bundle, tmp_path, verb):
             runtime("delete", "--force", name)
         messages.append(result.message)
     text = messages[0].replace("/proc/self/attr", "/proc/thread-self/attr")
-    words = "unable to apply apparmor profile: "
-    assert words in messages[1]
-    assert messages[1].replace(words, "") == text.replace(words, "")
+    assert messages[1] == text
 
 
 def test_a_restored_program_is_confined_again(pyrunc, confined, criu, tmp_path):

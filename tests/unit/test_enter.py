@@ -74,6 +74,7 @@ def test_a_zombie_has_no_namespaces():
         ("exec: x", "exec: x"),
         (f"{INIT_FAILED}invalid environment variable", "invalid environment variable"),
         ("unable to start container process: x", "x"),
+        (f"{INIT_FAILED}unable to apply apparmor profile: apparmor x", "apparmor x"),
     ],
 )
 def test_a_failure_is_introduced_once(own, text, message):
