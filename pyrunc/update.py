@@ -32,18 +32,21 @@ def update(root: str, id: str, wanted: "dict[str, Any]", schemas: "dict[str, str
         paths = record.get("cgroup_paths") or {}
         restore = _schemata(record, schemas) if schemas else None
         unit = None
+        record["config"]["cgroups"] = new
+
         try:
             unit = cgroups.unit(old, paths)
-            apply(paths, recorded.resources(old), recorded.resources(new), unit)
-        except Error:
+            note = lambda: container.write_record(root, id, record)  # noqa: E731
+            apply(paths, recorded.resources(old), recorded.resources(new), unit, note)
+        except BaseException as err:
             if restore:
                 restore()
+            if container.status(root, record) == "stopped":
+                raise Error("container not running") from err
             raise
         finally:
             if unit:
                 unit.close()
-        record["config"]["cgroups"] = new
-        container.write_record(root, id, record)
     finally:
         os.close(fd)
 
@@ -62,8 +65,12 @@ def apply(
     old: "dict[str, Any]",
     new: "dict[str, Any]",
     unit: "Limits | None" = None,
+    then: "Callable[[], None]" = lambda: None,
 ) -> None:
-    """Set new resources; if that fails, go back to the old ones. unit: who has to know first."""
+    """Set new resources, then call then(); if either fails, go back to the old ones.
+
+    unit: who has to know first.
+    """
     mode = "v2" if fs.is_v2(paths) else "v1"
     limits.validate(new, mode)
     before = snapshot.take(paths, new.get("unified") or ())
@@ -71,7 +78,8 @@ def apply(
         if unit:
             unit.set(new)
         limits.apply(paths, new, mode, devices=False)
-    except Error:
+        then()
+    except BaseException:
         failed = []
         try:
             if unit:
@@ -81,7 +89,7 @@ def apply(
             failed.append(err.message)
         # The record does not know what was never limited, nor what runc's rules made it forget.
         failed += snapshot.put_back(before)
-        if failed:
+        if failed and any(os.path.isdir(path) for path in paths.values()):
             log.warning(
                 f"Setting back cgroup configs failed due to error: {'; '.join(failed)}, "
                 "your state.json and actual configs might be inconsistent."

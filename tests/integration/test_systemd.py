@@ -221,6 +221,48 @@ def test_paths_that_are_refused(sd, bundle, path, message):
 
 
 @needs_systemd
+def test_a_unit_name_that_systemd_refuses_is_one_error(sd, bundle):
+    result = sd.create(sleeping(bundle, "system.slice:b:c!d"), code=1)
+    assert "nvalid" in result.message and len(result.stderr.splitlines()) == 1
+    assert sd.names() == []
+
+
+LATE = """
+import os, sys, time
+from pyrunc import cgroups, cli
+
+pid, path = int(sys.argv.pop(1)), sys.argv.pop(1)
+unit = cgroups.unit
+
+def late(*args):
+    os.kill(pid, 9)
+    while os.path.exists(path):
+        time.sleep(0.01)
+    return unit(*args)
+
+cgroups.unit = late
+sys.argv = ["-c", "pyrunc", *sys.argv[1:]]
+sys.exit(cli.main())
+"""
+
+
+@needs_systemd
+def test_an_update_of_a_container_that_ends_meanwhile(sd, bundle):
+    name = sd.up(sleeping(bundle))
+    path = next(iter(sd.record(name)["cgroup_paths"].values()))
+    argv = sd.argv("update", "--pids-limit", "9", name)[1:]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", LATE, str(sd.pid(name)), path, *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "container not running" in done.stderr
+
+
+@needs_systemd
 def test_run_takes_the_unit_along(sd, bundle):
     assert sd.run(bundle.sh("cat /proc/self/cgroup; exit 5"), code=5).stdout
     assert sd.names() == []
