@@ -367,18 +367,19 @@ def _fail(message: str, code: int) -> int:
 
 def _surprise(err: Exception, code: int) -> int:
     """One line for an exception nobody worded: what, and where; --debug shows the traceback."""
-    trace = err.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
     where = "?"
-    if trace is not None:
+    trace = err.__traceback__
+    while trace is not None:
         where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+        trace = trace.tb_next
     if log.debugging():
         import traceback
 
         log.debug("".join(traceback.format_exception(err)))
+    if isinstance(err, MemoryError):
+        err = OSError(12, "ENOMEM")
     if isinstance(err, OSError) and err.errno:
-        path = f" {err.filename}:" if err.filename else ""
-        return _fail(f"unexpected error:{path} {strerror(err.errno)} ({where})", code)
-    detail = " ".join(str(err).split())
-    return _fail(f"internal error: {type(err).__name__}: {detail} ({where})", code)
+        path = f"{err.filename}: " if err.filename else ""
+        return _fail(f"unexpected error: {path}{strerror(err.errno)} ({where})", code)
+    what = f"{type(err).__name__}: {' '.join(str(err).split())}"
+    return _fail(f"internal error: {what} ({where})", code)

@@ -68,10 +68,14 @@ def claim(root: str, id: str) -> int:
             raise Error("container with given ID already exists") from None
         except OSError as err:
             raise Error.os("mkdir", path, err) from err
-        fd = _lock(path, id, fcntl.LOCK_EX)
-        if fd is not None:  # None: a `delete` removed the empty directory between the two calls
-            os.fchmod(fd, 0o711)  # whatever the umask
-            return fd
+        try:
+            fd = _lock(path, id, fcntl.LOCK_EX)
+            if fd is not None:  # None: a `delete` removed the empty directory between the two
+                os.fchmod(fd, 0o711)  # whatever the umask
+                return fd
+        except BaseException:
+            files.remove_tree(path)
+            raise
 
 
 def lock(root: str, id: str, shared: bool = False) -> int:
@@ -128,7 +132,10 @@ def write_intent(root: str, id: str, record: "dict[str, Any]") -> None:
 def write_record(root: str, id: str, record: "dict[str, Any]") -> None:
     """Write the record; from here on the container exists."""
     _write(f"{root}/{id}/{STATE}", record)
-    files.unlink(f"{root}/{id}/{INTENT}")
+    try:
+        files.unlink(f"{root}/{id}/{INTENT}")
+    except OSError:
+        pass  # beside a record it means nothing
 
 
 def _write(path: str, record: "dict[str, Any]") -> None:
@@ -140,14 +147,8 @@ def _write(path: str, record: "dict[str, Any]") -> None:
 
 def labels(record: "dict[str, Any]") -> "tuple[str, dict[str, str]]":
     """(bundle, annotations), which the record keeps as one list of `key=value`."""
-    bundle, annotations = "", {}
-    for label in record["config"].get("labels") or []:
-        key, _, value = label.partition("=")
-        if key == "bundle":
-            bundle = value
-        else:
-            annotations[key] = value
-    return bundle, annotations
+    found = dict(label.partition("=")[::2] for label in record["config"].get("labels") or [])
+    return found.pop("bundle", ""), found
 
 
 def hook_state(record: "dict[str, Any]", status: str, pid: int = 0) -> str:
@@ -284,19 +285,16 @@ def delete(root: str, id: str, force: bool = False) -> None:
         _stop_creation(path)
     fd = _lock(path, id, fcntl.LOCK_EX)
     try:
-        if fd is None or not os.path.lexists(f"{path}/{STATE}"):
-            if fd is not None:
-                _undo(path)
-            if not force:
-                raise NoContainer("container does not exist")
-            return
         try:
             record = load(root, id)
-        except Error:
-            if not force:
-                raise
-            _undo(path)  # no record to go by: what is known of it goes
-            return
+        except Error as err:
+            if isinstance(err.__cause__, OSError):
+                raise  # it is there, but cannot be read at the moment
+            if fd is not None and (force or not os.path.lexists(f"{path}/{STATE}")):
+                _undo(path)  # no record to go by: what is known of it goes
+            if force:
+                return
+            raise
         now = status(root, record)
         if now == "paused" and unpaused_status(root, record) == "stopped":
             fs.freeze(record.get("cgroup_paths") or {}, False)
@@ -372,8 +370,10 @@ def poststop(record: "dict[str, Any]") -> None:
 def _intent(path: str) -> "dict[str, Any] | None":
     try:
         return _decode(files.read(f"{path}/{INTENT}"))
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as err:
+        raise Error.os("open", f"{path}/{INTENT}", err) from err
 
 
 def _stop_creation(path: str) -> None:

@@ -1,6 +1,6 @@
 """Small files: read one, replace one atomically; lock a directory, remove a tree (host).
 
-OSError passes: the callers know what the file meant.  Only stdout is worded here.
+OSError passes: the callers know what the file meant.  Only stdout and locks are worded here.
 """
 
 import errno
@@ -73,17 +73,15 @@ def show(data: bytes) -> None:
         raise Error.os("write", "/dev/stdout", err) from err
 
 
-def replace(
-    path: str, data: "str | bytes", mode: int = 0o666, temp: str = "", exclusive: bool = False
-) -> None:
-    """Write `temp` beside `path`, then rename: a reader sees the old content or the new.
+def replace(path: str, data: "str | bytes", mode: int = 0o666) -> None:
+    """Write `.<name>` beside `path`, then rename: a reader sees the old content or the new.
 
-    temp: its name (default `.<name>`).  exclusive: a file left there by another is an error.
+    What a killed command left there goes, and whatever it was, nothing is written to it.
     """
     folder, name = os.path.split(path)
-    temp = os.path.join(folder, temp or f".{name}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temp, flags | (os.O_EXCL if exclusive else os.O_TRUNC), mode)
+    temp = os.path.join(folder, f".{name}")
+    unlink(temp)
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
             write_all(fd, os.fsencode(data))
@@ -104,7 +102,10 @@ def unlink(path: str) -> None:
 
 
 def lock_directory(path: str, mode: int) -> "int | None":
-    """flock(2) a directory. The descriptor; -1 if another holds it; None if it is not there."""
+    """flock(2) a directory. The descriptor; -1 if another holds it; None if it is not there.
+
+    Raises Error if it cannot be told.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -112,7 +113,7 @@ def lock_directory(path: str, mode: int) -> "int | None":
     except OSError as err:
         if err.errno == errno.ENAMETOOLONG:  # nothing can be there
             return None
-        raise
+        raise Error.os("open", path, err) from err
     try:
         fcntl.flock(fd, mode | fcntl.LOCK_NB)
         # The holder before us may have removed it, and the path may be a new directory's.
@@ -123,6 +124,9 @@ def lock_directory(path: str, mode: int) -> "int | None":
     except FileNotFoundError:
         os.close(fd)
         return None
+    except OSError as err:
+        os.close(fd)
+        raise Error.os("lock", path, err) from err
     os.close(fd)
     return -1
 

@@ -27,6 +27,7 @@ Stages write to the same socket, so PID may come after what the process it names
 All packets are whole (SOCK_SEQPACKET).
 """
 
+import errno
 import os
 import select
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 INIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_init")
 HEAD = 24  # sizeof(struct message)
 IDLE = 200  # milliseconds of silence
+GONE = (errno.EPIPE, errno.ECONNRESET)  # init has died, and the next read says so
 BASE = 3  # first descriptor that is init's own; preserved ones come before it
 
 
@@ -236,8 +238,9 @@ def _go(init: Init, fd: int = -1) -> None:
             os.close(fd)
         else:
             os.write(init.socket, b"g")
-    except OSError:
-        pass  # init has died; the next read says so
+    except OSError as err:
+        if err.errno not in GONE:  # init would wait for it, and we for init
+            raise Error(f"unable to talk to init: {strerror(err.errno or 0)}") from err
 
 
 def _how_ended(init: Init) -> str:

@@ -29,8 +29,10 @@ def _fields(pid: int) -> "list[bytes]":
         raise Error.os("open", path, err) from err
     try:
         data = os.read(fd, 4096)
-    except OSError:  # ESRCH: it was reaped after the open
+    except ProcessLookupError:  # it was reaped after the open
         return []
+    except OSError as err:
+        raise Error.os("read", path, err) from err
     finally:
         os.close(fd)
     # The command name, field 2, may hold anything, parentheses and newlines included.
@@ -107,9 +109,11 @@ def open_process(pid: int) -> int:
     """
     try:
         return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
     except OSError as err:
         if err.errno != errno.ENOSYS:
-            raise
+            raise Error.os("pidfd_open", pid, err) from err
     try:
         return os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError as err:

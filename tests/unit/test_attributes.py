@@ -25,11 +25,11 @@ def test_pid_file_is_the_number_and_replaces_what_is_there(tmp_path):
     assert os.listdir(tmp_path) == ["pid"]
 
 
-def test_pid_file_being_written_by_somebody_else(tmp_path):
-    (tmp_path / ".pid").write_text("")
+def test_pid_file_that_cannot_be_written(tmp_path):
+    (tmp_path / ".pid").mkdir()
     with pytest.raises(Error) as caught:
         attributes.pid_file(f"{tmp_path}/pid", 1)
-    assert caught.value.message == f"open {tmp_path}/.pid: file exists"
+    assert caught.value.message == f"open {tmp_path}/.pid: is a directory"
     assert not (tmp_path / "pid").exists()
 
 

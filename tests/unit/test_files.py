@@ -22,19 +22,20 @@ def test_replace_takes_the_mode_for_a_new_file(tmp_path):
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
-def test_replace_exclusively_minds_a_temporary_file_of_another(tmp_path):
-    (tmp_path / ".pid").write_text("x")
-    with pytest.raises(FileExistsError):
-        files.replace(str(tmp_path / "pid"), "1", exclusive=True)
-    assert (tmp_path / ".pid").read_text() == "x"
-
-
-def test_replace_does_not_follow_a_link(tmp_path):
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_replace_writes_to_nothing_that_is_there(tmp_path, link):
     (tmp_path / "target").write_text("x")
-    (tmp_path / ".pid").symlink_to("target")
-    with pytest.raises(OSError, match="symbolic links"):
-        files.replace(str(tmp_path / "pid"), "1")
+    link(tmp_path / "target", tmp_path / ".pid")
+    files.replace(str(tmp_path / "pid"), "1")
     assert (tmp_path / "target").read_text() == "x"
+    assert (tmp_path / "pid").read_text() == "1"
+    assert sorted(os.listdir(tmp_path)) == ["pid", "target"]
+
+
+def test_replace_after_one_that_was_killed(tmp_path):
+    (tmp_path / ".pid").write_text("half of it, and more than we write")
+    files.replace(str(tmp_path / "pid"), "1")
+    assert (tmp_path / "pid").read_text() == "1"
 
 
 def test_replace_that_fails_removes_its_temporary_file(tmp_path):
