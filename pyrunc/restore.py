@@ -52,8 +52,8 @@ class Restore(Launch):
         try:
             request = self._request(fds)
             _, rootfs = self._claim()
-            if self.has_users:
-                self._admit(fds[0])
+            if self.has_users and not self.rootless:
+                self._admit()
             found = criu.version()
             self._check_version(found)
             criu.require_features(lazy_pages=self.opts["lazy_pages"])
@@ -102,15 +102,25 @@ class Restore(Launch):
         criu.configure(options, self.spec.get("annotations") or {})
         return request
 
-    def _admit(self, images: int) -> None:
+    def _admit(self) -> None:
         """CRIU reads images as our root without its rights, and as the container's: both may."""
         from pyrunc import userns
 
-        mode = os.fstat(images).st_mode & 0o7777
         group = userns.host_id((self.spec.get("linux") or {}).get("gidMappings") or [], 0)
-        if group is not None and mode & 0o101 != 0o101:
-            os.fchown(images, -1, group)
-            os.fchmod(images, mode | 0o110)
+        images = self.images
+        while group is not None and os.path.isdir(images):
+            with os.scandir(images) as entries:
+                found = [one.path for one in entries if one.is_file(follow_symlinks=False)]
+            for path, bits in ((images, 0o110), *((path, 0o040) for path in found)):
+                mode = os.stat(path).st_mode & 0o7777
+                if mode & bits >> 3 & 0o007:
+                    continue  # everybody may
+                try:
+                    os.chown(path, -1, group)
+                    os.chmod(path, mode | bits)
+                except OSError as err:
+                    raise Error.os("chown", path, err) from err
+            images += "/parent"  # CRIU's link to those that these build on
 
     def _outside(self, options: "Any", version: int, fds: "list[int]") -> "list[int]":
         """Namespaces that exist: descriptors for CRIU to have, or paths for it to join."""

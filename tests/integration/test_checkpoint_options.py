@@ -239,6 +239,20 @@ def test_exec_joins_the_time_namespace_that_criu_makes(pyrunc, bundle, counting,
     assert first == own
 
 
+def test_hooks_fill_the_network(pyrunc, bundle, counting, criu, tmp_path):
+    """One of its own comes back empty."""
+    find = """sed 's/.*"pid":\\([0-9]*\\).*/\\1/'"""
+    script = f"nsenter --net=/proc/$({find})/ns/net ip link set lo up"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
+    pyrunc("checkpoint", "--image-path", tmp_path, counting, env=criu)
+    for hooks in ([], [hook]):
+        bundle.config["hooks"] = {"createRuntime": hooks}
+        name = restore(pyrunc, bundle, tmp_path, env=criu)
+        links = pyrunc("exec", name, "ip", "link").stdout
+        assert ("UP" in links, links.count("link/")) == (bool(hooks), 1)
+        pyrunc("delete", "--force", name)
+
+
 def test_it_may_be_dumped_again(pyrunc, bundle, counting, criu, tmp_path):
     pyrunc("checkpoint", "--image-path", tmp_path / "1", counting, env=criu)
     name = restore(pyrunc, bundle, tmp_path / "1", env=criu)

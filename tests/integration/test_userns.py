@@ -348,11 +348,12 @@ def test_checkpoint_and_restore(pyrunc, mapped, criu, tmp_path):
     """Its root, and ours without its rights, can read the images; nobody else can."""
     bundle, images = mapped(), tmp_path / "images"
     name = up(pyrunc, bundle)
-    pyrunc("checkpoint", "--image-path", images, name, env=criu)
+    pyrunc("checkpoint", "--image-path", images, name, env=criu, umask=0o077)
     before = count(bundle)
     name = restore(pyrunc, bundle, images, env=criu)
     goes_on(bundle, before)
     assert ids(pyrunc.pid(name), "Uid") == {FIRST}
     assert pyrunc("exec", name, "id", "-u").stdout == "0\n"
-    status = os.stat(images)
-    assert (status.st_uid, status.st_gid, status.st_mode & 0o007) == (0, FIRST, 0)
+    for path in (images, images / "pstree.img"):
+        status = os.stat(path)
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o007) == (0, FIRST, 0)
