@@ -3,7 +3,7 @@
 facts() returns a plain dict of what it is asked for, because most containers need little of it:
 
     cgroup_mode      "v1", "hybrid" or "v2"
-    cgroup_mounts    the v1 hierarchies: {"mount", "root", "path", "subsystems", "dest"} each
+    cgroup_mounts    the v1 hierarchies, as hierarchies() has them, and "own": our own cgroup
     last_cap         the highest capability this kernel knows
     kcore            has it /proc/kcore?
     selinux          is SELinux enabled?
@@ -43,7 +43,8 @@ def cgroup_mounts() -> "list[dict[str, Any]]":
 
     if hierarchies.mode() == "v2":
         return []
-    return [entry for entry in hierarchies.hierarchies() if entry["subsystems"] != [""]]
+    found = [entry for entry in hierarchies.hierarchies() if entry["subsystems"] != [""]]
+    return [{**entry, "own": hierarchies.own_directory(entry)} for entry in found]
 
 
 def last_cap() -> int:

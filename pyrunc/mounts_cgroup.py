@@ -3,7 +3,8 @@
             cgroup namespace                    none
 v2          cgroup2 of its own                  the same; where that is refused (a user namespace
                                                 without one) a bind of the host's
-v1, hybrid  each hierarchy mounted anew         each of the container's cgroups, bound
+v1, hybrid  each hierarchy mounted anew         each of the container's cgroups, bound; where it has
+                                                none it is in the caller's, bound read-only
 """
 
 TYPE_CHECKING = False
@@ -50,7 +51,8 @@ def cgroup2(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool) -> Non
 
 def cgroup1(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label: str) -> None:
     """One directory per hierarchy, as on the host: in a cgroup namespace each hierarchy is mounted
-    anew (and shows that namespace's root), else the container's own cgroup is bound."""
+    anew (and shows that namespace's root), else the cgroup that the container is in is bound."""
+    paths = facts["cgroup_paths"]
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     plan.mount(
         "tmpfs",
@@ -78,18 +80,17 @@ def cgroup1(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label:
                 origin=entry.origin,
             )
             continue
-        for controller in names:
-            # A hierarchy the container has no cgroup in would show the caller's: left out.
-            if controller in facts["cgroup_paths"]:
-                plan.bind(
-                    facts["cgroup_paths"][controller],
-                    target,
-                    flags=MS_BIND | MS_REC | entry.flags,
-                    cleared=entry.cleared,
-                    propagation=entry.propagation,
-                    origin=entry.origin,
-                )
-                break
+        # Whoever may not make cgroups has none of their own, and must not change the caller's.
+        found = next((paths[controller] for controller in names if controller in paths), "")
+        only = 0 if found else MS_RDONLY
+        plan.bind(
+            found or hierarchy["own"],
+            target,
+            flags=MS_BIND | MS_REC | entry.flags | only,
+            cleared=entry.cleared & ~only,
+            propagation=entry.propagation,
+            origin=entry.origin,
+        )
     for content, path in links:
         plan.symlink(content, path, 0, entry.origin)
     if entry.flags & MS_RDONLY:

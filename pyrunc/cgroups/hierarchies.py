@@ -46,7 +46,7 @@ def paths(cgroups_path: str, id: str) -> "dict[str, str]":
     for hierarchy in hierarchies():
         base = hierarchy["mount"]
         if not inner.startswith("/"):
-            base = _directory(base, hierarchy["root"], hierarchy["path"])
+            base = own_directory(hierarchy)
         for name in hierarchy["subsystems"]:
             found[name] = below(base, inner)
     if "devices" not in found:
@@ -173,6 +173,11 @@ def _device(path: str) -> "int | None":
         return os.stat(path).st_dev
     except OSError:
         return None
+
+
+def own_directory(hierarchy: "dict[str, Any]") -> str:
+    """That of our own cgroup."""
+    return _directory(hierarchy["mount"], hierarchy["root"], hierarchy["path"])
 
 
 def _directory(mount: str, root: str, path: str) -> str:

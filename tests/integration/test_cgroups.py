@@ -875,6 +875,7 @@ def test_facts_about_this_host():
     for entry in facts["cgroup_mounts"]:
         assert os.path.ismount(entry["mount"])
         assert entry["dest"] == os.path.basename(entry["mount"])
+        assert str(os.getpid()) in read(f"{entry['own']}/cgroup.procs").split()
         assert "" not in entry["subsystems"]
 
 

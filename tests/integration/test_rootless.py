@@ -179,6 +179,17 @@ def test_devices_and_masks(user, mine):
     assert out.stdout.split() == ["2", "0"]
 
 
+def test_the_callers_cgroups_of_v1_are_shown_and_no_more(user, mine, cgroup_mode):
+    if cgroup_mode == "v2":
+        pytest.skip("needs cgroup v1")
+    mine.config["mounts"] = [m for m in mine.mounts if "/sys" not in m["destination"]]
+    mine.mount("/sys/fs/cgroup", "cgroup", kind="cgroup")
+    script = "grep -c . </sys/fs/cgroup/memory/tasks; mkdir /sys/fs/cgroup/memory/x 2>&1"
+    out = user.run(mine.sh(script), code=1).stdout
+    assert int(out.split()[0]) > 0
+    assert "Read-only file system" in out
+
+
 def test_two_at_once_and_foreign_containers(user, pyrunc, mine, bundle):
     """A user neither sees nor reaches the containers of root."""
     roots = pyrunc.up(bundle.args("sleep", "60"))

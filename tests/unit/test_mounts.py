@@ -337,9 +337,9 @@ PRIVATE = mounts.MS_PRIVATE | mounts.MS_REC
 V1 = {
     "cgroup_mode": "v1",
     "cgroup_mounts": [
-        {"dest": "cpu,cpuacct", "subsystems": ["cpu", "cpuacct"]},
-        {"dest": "systemd", "subsystems": ["name=systemd"]},
-        {"dest": "other", "subsystems": ["name=other"]},
+        {"dest": "cpu,cpuacct", "subsystems": ["cpu", "cpuacct"], "own": "/h/cpu"},
+        {"dest": "systemd", "subsystems": ["name=systemd"], "own": "/h/systemd"},
+        {"dest": "other", "subsystems": ["name=other"], "own": "/h/other/caller"},
     ],
     "cgroup_paths": {"cpu": "/h/cpu/c", "cpuacct": "/h/cpu/c", "name=systemd": "/h/systemd/c"},
 }
@@ -383,7 +383,14 @@ def test_v1_without_one_binds_the_containers_own(mode):
     assert binds == [
         ("/h/cpu/c", "/sys/fs/cgroup/cpu,cpuacct", flags, 0, 0, 0, PRIVATE),
         ("/h/systemd/c", "/sys/fs/cgroup/systemd", flags, 0, 0, 0, PRIVATE),
-    ], "a hierarchy the container has no cgroup in is left out"
+        ("/h/other/caller", "/sys/fs/cgroup/other", flags, 0, 0, 0, PRIVATE),
+    ], "where the container has no cgroup it is in the caller's"
+
+
+def test_v1_the_callers_cgroup_is_only_shown():
+    made = plan(mount("/c", "cgroup", options=["rw"]), facts=V1)
+    flags = {args[1]: args[2] & mounts.MS_RDONLY for name, args, _ in made.ops if name == "bind"}
+    assert flags == {"/c/cpu,cpuacct": 0, "/c/systemd": 0, "/c/other": mounts.MS_RDONLY}
 
 
 def test_v1_label_goes_to_the_tmpfs():

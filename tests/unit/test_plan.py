@@ -36,7 +36,7 @@ HIERARCHIES = [
 V1 = {
     "cgroup_mode": "v1",
     "cgroup_mounts": [
-        {"mount": f"/sys/fs/cgroup/{entry['dest']}", "root": "/", **entry} for entry in HIERARCHIES
+        {"own": f"/sys/fs/cgroup/{entry['dest']}/caller", **entry} for entry in HIERARCHIES
     ],
     "cgroup_paths": {
         "cpu": "/sys/fs/cgroup/cpu,cpuacct/c",

@@ -181,6 +181,12 @@ def test_devices_of_the_host(rootless):
     assert see(rootless, "--device=/dev/zero:/dev/mine", script=script).split()[0] == "2"
 
 
+def test_what_systemd_wants_of_a_container(rootless):
+    script = "ls -d /sys/fs/cgroup/systemd; grep -c ' /run tmpfs ' /proc/mounts"
+    shown = see(rootless, "--systemd=always", script=script, code=None).split()
+    assert shown[-1] == "1"
+
+
 # --- networks ---
 
 
