@@ -122,6 +122,8 @@ RECURSIVE = {
 }
 
 IDMAP = ("idmap", "ridmap")
+# How Podman fills a volume, which it has done when it leaves the word to the volume's bind.
+FILLED = ("copy", "nocopy")
 
 # The files of procfs that lxcfs and its like may cover; all else below /proc is the kernel's word.
 PROC_FILES = (
@@ -186,9 +188,11 @@ class Entry:
                 self.copy_up = True
             elif option and option not in IDMAP:
                 data.append(option)
+        if self.flags & MS_BIND:
+            data = [option for option in data if option not in FILLED]
+            if data:
+                raise Error("bind mounts cannot have any filesystem-specific options applied")
         self.data = ",".join(data)
-        if self.flags & MS_BIND and data:
-            raise Error("bind mounts cannot have any filesystem-specific options applied")
         if self.flags & MS_BIND and self.flags & MS_REMOUNT:
             # As mount(8) means it: other flags for what is there, and nothing is bound.
             self.fstype = "none"

@@ -192,6 +192,12 @@ def test_an_empty_option_says_nothing():
     assert entry("size=1m", "", type="tmpfs").data == "size=1m"
 
 
+@pytest.mark.parametrize("word", ["copy", "nocopy"])
+def test_how_podman_fills_a_volume_is_not_data_of_its_bind(word):
+    assert entry("rbind", word).data == ""
+    assert entry(word, type="tmpfs").data == word
+
+
 @pytest.mark.parametrize("key", ["destination", "source", "type"])
 def test_nul_bytes_are_refused(key):
     with pytest.raises(Error, match="mount field contains null byte"):

@@ -130,6 +130,7 @@ def test_volumes(podman):
     podman("run", "--rm", "-v", "data:/data", IMAGE, "sh", "-c", "echo kept >/data/file")
     done = podman("run", "--rm", "-v", "data:/data:ro", IMAGE, "cat", "/data/file")
     assert done.stdout == "kept\n"
+    podman("run", "--rm", "-v", "data:/etc:nocopy", IMAGE, "test", "!", "-e", "/etc/group")
     podman("volume", "rm", "data")
 
 
