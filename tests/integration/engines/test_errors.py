@@ -73,7 +73,7 @@ def plain(text):
         (r'(to rootfs at "[^"]*": ).*: (not a directory|invalid argument)', r"\1\2"),
         # What pyrunc says besides.
         (
-            r"(no such file or directory|not a directory|permission denied|in user namespace): "
+            r"(no such file or directory|not a directory|permission denied): "
             r"(/\S+ is (missing|no directory)|it has no x bit|"
             r"the (source|destination) is a file[^:\n]*)(?=[:\s]|$)",
             r"\1",
@@ -149,6 +149,15 @@ def test_what_cannot_be_executed(both, case):
     theirs, ours = told
     assert theirs[0] != 0
     assert ours == theirs
+
+
+def test_what_is_behind_an_error_changes_no_exit_code(both):
+    run = both.before("pyrunc", "run")
+    name = both.engine(*run, "--detach", IMAGE, "sleep", "1000").stdout.strip()
+    both.engine("exec", name, "sh", "-c", "echo '#!/no/shell' > /tool; chmod 755 /tool")
+    plain, explained = (both.engine("exec", name, path, code=None) for path in ("/none", "/tool"))
+    assert "its interpreter /no/shell is missing" in explained.stdout + explained.stderr
+    assert explained.code == plain.code
 
 
 @pytest.mark.parametrize("stage", ["prestart", "createRuntime", "createContainer"])
