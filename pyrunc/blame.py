@@ -1,7 +1,7 @@
 """What may follow an error's sentence, and which component of a path is to blame (host leaf).
 
-Looks at paths of the host, with stat(2) and readlink(2), and at cgroup.controllers.  Imported after
-a failure, never before one.  What cannot be made out stays unsaid.
+Looks at paths of the host, with stat(2) and readlink(2), and at which controllers there are.
+Imported after a failure, never before one.  What cannot be made out stays unsaid.
 """
 
 import errno
@@ -62,6 +62,17 @@ def controller(directory: str, file: str) -> str:
     except OSError:  # of v1, or the cgroup is gone
         return ""
     return "" if is_there else f"this cgroup has no controller {name}"
+
+
+def hierarchy(name: str) -> str:
+    """Why there is no cgroup for a controller of v1, if that is mounted nowhere."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as rows:
+            mounts = [row.rpartition(" - ")[2].split() for row in rows]
+    except OSError:
+        return ""
+    is_there = any(row[0] == "cgroup" and name in row[-1].split(",") for row in mounts)
+    return "" if is_there else f"no hierarchy of {name} is mounted"
 
 
 def _parts(name: str) -> "Iterator[tuple[str, bool]]":

@@ -33,8 +33,10 @@ def apply(
         try:
             return paths[name]
         except KeyError:
+            from pyrunc import blame
+
             what = f"cannot set {name} limit: container could not join or create cgroup"
-            raise Error(what) from None
+            raise Error(blame.explained(what, blame.hierarchy(name))) from None
 
     cpu = resources.get("cpu") or {}
     for kind in ("cpus", "mems"):

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from harness import read
+
 # Who finds these in an error chooses the exit status by them; engines do.
 MISSING = re.compile("executable file not found in|no such file or directory", re.I)
 REFUSED = re.compile("permission denied|operation not permitted", re.I)
@@ -268,10 +270,21 @@ def test_a_namespace_path_says_what_is_missing(pyrunc, bundle, tmp_path):
     assert message.endswith(f"/a/b: no such file or directory: {tmp_path}/a is missing")
 
 
-def test_a_controller_that_is_missing(v2, bundle):
+def test_a_controller_that_is_missing(v2, bundle, cgroup_mode):
+    root = "/sys/fs/cgroup" if cgroup_mode == "v2" else "/sys/fs/cgroup/unified"
+    if "rdma" in read(f"{root}/cgroup.controllers").split():
+        pytest.skip("every controller is there")
     bundle.linux["resources"] = {"rdma": {"mlx5": {"hcaHandles": 3}}}
     message = v2.create(bundle, code=1).message
     assert message.endswith("no such file or directory: this cgroup has no controller rdma")
+
+
+def test_a_hierarchy_that_is_missing(pyrunc, bundle, cgroup_mode):
+    if cgroup_mode == "v2" or os.path.exists("/sys/fs/cgroup/hugetlb"):
+        pytest.skip("needs cgroup v1 without hugetlb")
+    bundle.linux["resources"] = {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}
+    message = pyrunc.create(bundle, code=1).message
+    assert message.endswith("could not join or create cgroup: no hierarchy of hugetlb is mounted")
 
 
 def test_a_root_filesystem_out_of_reach(pyrunc, bundle, tmp_path):

@@ -90,6 +90,14 @@ def test_a_missing_controller_is_named(tmp_path):
     assert blame.controller(f"{tmp_path}/absent", "memory.max") == ""
 
 
+def test_a_hierarchy_that_is_not_mounted_is_named():
+    assert blame.hierarchy("nosuch") == "no hierarchy of nosuch is mounted"
+    with open("/proc/self/mountinfo") as file:
+        names = re.findall(r" - cgroup \S+ \S*\b(memory|pids|cpuset)\b", file.read())
+    for name in names:
+        assert blame.hierarchy(name) == ""
+
+
 def test_our_own_words_are_not_those_by_which_engines_choose_an_exit_status():
     texts = []
     for path in glob.glob(f"{TOP}/csrc/init_why*.c"):

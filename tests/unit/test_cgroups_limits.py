@@ -324,7 +324,7 @@ def test_v1_hugetlb_network_rdma(v1):
 def test_v1_limit_without_a_cgroup_is_an_error(v1, name, resources):
     del v1.paths[name]
     text = f"cannot set {name} limit: container could not join or create cgroup"
-    assert refused(v1.apply, **resources) == text
+    assert refused(v1.apply, **resources).startswith(text)
 
 
 def test_v1_nothing_to_set_needs_no_cgroup():
