@@ -15,6 +15,8 @@ PREFIX = f"pt{os.getpid()}"  # of the cgroups
 USERS = f"u{PREFIX}"  # of those that a user may divide
 PAUSE = "localhost/pause:latest"
 EVENTS = "/run/libpod/events/events.log"
+# Podman mounts this while it runs, and leaves it to the next one when two run at once.
+STORAGE = "/var/lib/containers/storage/overlay"
 
 
 def directories(path):
@@ -57,7 +59,7 @@ class Engine:
         sandbox = self.sandbox
         return {
             *(f"process {line}" for line in sandbox.processes().values()),
-            *(f"mount {path}" for path in sandbox.mounts()),
+            *(f"mount {path}" for path in sandbox.mounts() if path != STORAGE),
             *(f"state {name}" for name in sandbox.names(self.states)),
             *(f"cgroup {path}" for path in self.cgroups()),
         }
