@@ -48,7 +48,7 @@ class Cgroupfs:
         """Make the directories."""
         tolerant = self.rootless and not self.where["path"]
         self.made = place.create(self.paths, self.resources, tolerant)
-        if self.heir >= 0:
+        if self.heir >= 0 and self.paths:
             from pyrunc.cgroups import delegation
 
             try:

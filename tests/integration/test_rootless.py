@@ -179,15 +179,30 @@ def test_devices_and_masks(user, mine):
     assert out.stdout.split() == ["2", "0"]
 
 
+def cgroup_mount(bundle):
+    """A writable one, instead of the host's /sys."""
+    bundle.config["mounts"] = [m for m in bundle.mounts if "/sys" not in m["destination"]]
+    return bundle.mount("/sys/fs/cgroup", "cgroup", kind="cgroup")
+
+
 def test_the_callers_cgroups_of_v1_are_shown_and_no_more(user, mine, cgroup_mode):
     if cgroup_mode == "v2":
         pytest.skip("needs cgroup v1")
-    mine.config["mounts"] = [m for m in mine.mounts if "/sys" not in m["destination"]]
-    mine.mount("/sys/fs/cgroup", "cgroup", kind="cgroup")
+    cgroup_mount(mine)
     script = "grep -c . </sys/fs/cgroup/memory/tasks; mkdir /sys/fs/cgroup/memory/x 2>&1"
     out = user.run(mine.sh(script), code=1).stdout
     assert int(out.split()[0]) > 0
     assert "Read-only file system" in out
+
+
+def test_nobody_is_made_the_owner_of_a_cgroup_of_v2_that_there_is_not(user, mine, cgroup_mode):
+    if cgroup_mode == "v1":
+        pytest.skip("needs cgroup2")
+    if cgroup_mode == "hybrid":
+        script = 'mount -t cgroup2 none /sys/fs/cgroup; exec "$@"'
+        user.before = ["unshare", "--mount", "sh", "-ec", script, "sh", *user.before]
+    cgroup_mount(mine).namespace("cgroup")
+    assert user.run(mine.args("ls", "/sys/fs/cgroup")).stdout
 
 
 def test_two_at_once_and_foreign_containers(user, pyrunc, mine, bundle):

@@ -182,9 +182,15 @@ def test_devices_of_the_host(rootless):
 
 
 def test_what_systemd_wants_of_a_container(rootless):
-    script = "ls -d /sys/fs/cgroup/systemd; grep -c ' /run tmpfs ' /proc/mounts"
-    shown = see(rootless, "--systemd=always", script=script, code=None).split()
-    assert shown[-1] == "1"
+    script = "grep -c ' /run tmpfs ' /proc/mounts; ls /sys/fs/cgroup"
+    mounts, *cgroups = see(rootless, "--systemd=always", script=script).split()
+    assert mounts == "1"
+    assert "systemd" in cgroups or "cgroup.procs" in cgroups
+
+
+def test_systemd_in_a_cgroup_of_the_users_own(delegated):
+    script = "mkdir /sys/fs/cgroup/below && rmdir /sys/fs/cgroup/below"
+    see(delegated, "--network=none", "--systemd=always", script=script)
 
 
 # --- networks ---
