@@ -71,13 +71,13 @@ static void say_part(enum place place, const char *path)
 
 static void say_unsearchable(enum place place, const char *path)
 {
-	const u64 user = (u64)try5(__NR_geteuid, 0, 0, 0, 0, 0);
+	const long user = try5(__NR_geteuid, 0, 0, 0, 0, 0);
 
 	say_part(place, path);
 	say(" may not be searched");
-	if (user && (s64)user > 0) {
+	if (user > 0) {
 		say(" by user ");
-		say_number(user, 10);
+		say_number((u64)user, 10);
 	}
 }
 

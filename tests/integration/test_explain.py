@@ -1,5 +1,6 @@
 """What failed says why: a clause after runc's sentence, which stays as engines know it."""
 
+import errno
 import json
 import os
 import re
@@ -340,6 +341,15 @@ def test_a_filter_is_heeded(pyrunc, bundle, action, nnp):
     }
     said = pyrunc.run(bundle.args("/tool"), code=255).stderr
     assert said == "exec /tool: no such file or directory\n"
+
+
+def test_an_errno_of_the_filter_is_no_fact_about_a_path(pyrunc, bundle):
+    bundle.write("bin/tool", "#!/no/shell\n", 0o755)
+    bundle.process["noNewPrivileges"] = True  # the filter comes after the lookup
+    rule = {"names": ["openat"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOENT}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    said = pyrunc.run(bundle.args("tool"), code=255).stderr
+    assert said == "exec /bin/tool: no such file or directory\n"
 
 
 def test_an_ordinary_filter_is_no_hindrance(pyrunc, bundle):
