@@ -23,9 +23,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* The hook: one line, too, where there is no memory left for cli.py, or for its words. */
 #define CODE                                                                                       \
-	"import sys; sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; "           \
-	"sys.exit(main())"
+	"import sys; "                                                                             \
+	"sys.excepthook = lambda _, what, trace: sys.stderr.write(f'pyrunc: unable to run: "       \
+	"{what!r}\\n'); "                                                                          \
+	"sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; sys.exit(main())"
 
 enum {
 	MAX_ARGUMENTS = 4096,

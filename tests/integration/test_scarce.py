@@ -116,3 +116,28 @@ def test_a_file_as_stdout_that_may_not_grow(pyrunc, bundle, monkeypatch, front):
     with open(f"{pyrunc.directory}/out", "wb") as out:
         code, err = limited(pyrunc, 0, "state", name, stdout=out)
     assert code == 1 and "write /dev/stdout: file too large" in err
+
+
+def test_little_memory(pyrunc, bundle):
+    """From too little for the interpreter, which says so in its own words, to enough."""
+    path = bundle.args("sleep", "1000").save()
+    log = f"{pyrunc.directory}/log"
+    codes = []
+    for size in range(3 << 20, 9 << 20, 1 << 18):
+        name = pyrunc.id()
+        with open(log, "wb") as err:
+            done = subprocess.run(
+                pyrunc.argv("create", "--bundle", path, name),
+                preexec_fn=lambda data=(size, size): resource.setrlimit(resource.RLIMIT_DATA, data),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                check=False,
+            )
+        text = read(log)
+        if "Fatal Python error" not in text:
+            assert len(text.splitlines()) == (1 if done.returncode else 0), (size, done, text)
+        pyrunc("delete", "--force", name)
+        assert pyrunc.names() == [] and not cgroup_dirs(name)
+        codes.append(done.returncode)
+    assert codes[-1] == 0 and codes[0] != 0
