@@ -300,6 +300,7 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 	struct op_header op;
 	struct arg *scratch = NULL;
 	const u8 *plan, *at;
+	long err = 0;
 	u32 count, i;
 	int fd;
 
@@ -314,13 +315,12 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 	(void)sys2(__NR_prctl, PR_SET_NAME, "pyrunc:init");
 	(void)sys1(__NR_umask, 0);
 	reset_signals();
-	for (fd = self.base; fd < self.base + 2 + self.fds; fd++)
-		(void)sys3(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
-
-	plan = load_plan(self.base + 1, &scratch);
+	for (fd = self.base; fd < self.base + 2 + self.fds && err >= 0; fd++)
+		err = sys3(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
+	plan = err < 0 ? NULL : load_plan(self.base + 1, &scratch);
 	(void)close_fd(self.base + 1);
 	if (!plan) {
-		(void)fail(&failure, 22 /* EINVAL */, STEP_PLAN);
+		(void)fail(&failure, err < 0 ? err : 22 /* EINVAL */, STEP_PLAN);
 		report_failure(0, &failure, "");
 		leave(255);
 	}

@@ -129,7 +129,10 @@ int op_bounding(const struct args *a, struct failure *f)
 	struct __user_cap_data_struct now[2] = { 0 };
 	long ret;
 
-	if (get_caps(now) >= 0 && now[0].effective & 1U << CAP_SETPCAP)
+	ret = get_caps(now);
+	if (ret < 0)
+		return fail(f, ret, STEP_CAPSET);
+	if (now[0].effective & 1U << CAP_SETPCAP)
 		for (u64 cap = 0; cap < 64; cap++) {
 			if (a->v[0].u >> cap & 1)
 				continue;

@@ -383,6 +383,7 @@ static void say_failure(const struct failure *f, const char *label, const char *
 	} else {
 		at = put(at, f->step == STEP_SECCOMP      ? "seccomp"
 			     : f->step == STEP_HOOK_START ? "fork/exec "
+			     : f->step == STEP_AWAIT      ? "unable to wait for start"
 							  : "exec ");
 		if (f->text)
 			at = put(at, f->text);

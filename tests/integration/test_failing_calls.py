@@ -51,6 +51,7 @@ class Faults:
         self.pid_file = f"{pyrunc.directory}/pid"
         self.argv, self.failure, self.who = CASES[case]
         self.makes = self.argv[0] in ("create", "run")
+        self.wanted = None
 
     def strike(self, nth, what, mark=""):
         """(id, exit status, stderr, calls) of the verb, whose nth call goes wrong.
@@ -85,9 +86,27 @@ class Faults:
         """Which calls, from 1: all of them, or the last of each kind."""
         name, code, err, calls = self.strike(0, 0)
         assert (code, err) == (0, "")
+        self.wanted = self.seen(name)
         self.clean(name)
         count = range(1, len(calls) + 1)
         return list(count) if ALL else sorted(dict(zip(calls, count, strict=True)).values())
+
+    def seen(self, name):
+        """What of a new container's process has to be as it was asked for; None if it ended."""
+        if (
+            not self.makes
+            or self.argv[0] == "create"
+            and self.pyrunc("start", name, code=None).code
+        ):
+            return None
+        path = f"/proc/{self.pyrunc.record(name)['init_process_pid']}"
+        wait_for(lambda: read(f"{path}/comm") == "sleep\n", what="program")
+        kept = ("Cap", "NoNewPrivs", "Seccomp:", "Uid", "Gid", "Groups")
+        rows = [row for row in read(f"{path}/status").splitlines() if row.startswith(kept)]
+        mounts = {row.split()[4] for row in read(f"{path}/mountinfo").splitlines()}
+        # Hierarchies that only group processes are left out if they cannot be had.
+        mounts = {path for path in mounts if not path.startswith("/sys/fs/cgroup/")}
+        return rows, sorted(os.listdir(f"{path}/fd")), mounts
 
     def clean(self, name):
         """`delete --force` removes all there is, whatever happened before."""
@@ -130,6 +149,7 @@ def test_a_call_that_fails(faults):
                     assert not faults.pyrunc.names() and not cgroup_dirs(name), told
             else:
                 assert "level=error" not in err, told
+                assert faults.seen(name) in (faults.wanted, None), told
             faults.clean(name)
 
 
