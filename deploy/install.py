@@ -28,6 +28,7 @@ import urllib.request
 TREE = os.environ.get("TREE", "/tree")  # in the image: tree.sh made it
 OPT = "/opt/pyrunc"
 COMMAND = f"{OPT}/bin/pyrunc"
+OWED = f"{OPT}/bin/.restart"  # containerd may not have read its configuration yet
 CONFIG = os.environ.get("CONTAINERD_CONFIG", "/etc/containerd/config.toml")
 DROP_IN = f"{os.path.dirname(CONFIG)}/conf.d/pyrunc.toml"
 RESTART = os.environ.get("CONTAINERD_RESTART", "systemctl restart containerd")
@@ -70,7 +71,12 @@ def read(path):
 def without(text):
     """A configuration without our part."""
     head, found, rest = text.partition(BEGIN)
-    return head + rest.partition(END)[2] if found else text
+    if not found:
+        return text
+    _, found, tail = rest.partition(END)
+    if not found:
+        raise ValueError(f"{CONFIG} has lost the line {END.strip()!r}")
+    return head + tail
 
 
 def runtimes(config):
@@ -138,17 +144,24 @@ def put(path, content):
 def configure(files):
     """Give containerd these files; restart it if that changed one, and undo what it refuses."""
     before = {path: read(path) for path in files}
-    if before == files:
+    if before == files and not os.path.exists(OWED):
         return
+    if restart(files):
+        say("containerd has read its new configuration")
+        return
+    restart(before)
+    raise ValueError("containerd does not start with the handler: its configuration is as it was")
+
+
+def restart(files):
+    """Whether containerd starts with these files."""
+    put(OWED, "")
     for path, content in files.items():
         put(path, content)
-    say(f"changed {', '.join(path for path in files if files[path] != before[path])}")
-    if subprocess.run(shlex.split(RESTART), check=False).returncode == 0:
-        return
-    for path, content in before.items():
-        put(path, content)
-    subprocess.run(shlex.split(RESTART), check=False)
-    raise ValueError("containerd does not start with the handler: its configuration is as it was")
+    if subprocess.run(shlex.split(RESTART), check=False).returncode:
+        return False
+    put(OWED, None)
+    return True
 
 
 def release():

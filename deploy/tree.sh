@@ -27,10 +27,10 @@ cp -R "$stdlib" "$tree/lib/"
 	cd "$tree/lib/$name"
 	rm -rf config-* dist-packages ensurepip idlelib lib2to3 pydoc_data site-packages test tkinter turtle* \
 		sitecustomize.py asyncio curses dbm distutils multiprocessing sqlite3 tomllib wsgiref xmlrpc
+	find . -name __pycache__ -type d -exec rm -rf {} +
 	# What they and TLS are linked to is half of all libraries.
 	cd lib-dynload
 	rm -f _crypt* _curses* _dbm* _gdbm* _hashlib* _sqlite3* _ssl* _tkinter* nis* readline*
-	find . -name __pycache__ -type d -exec rm -rf {} +
 )
 .venv/bin/python -m pip --quiet --disable-pip-version-check install --no-index --find-links build/wheels \
 	--ignore-installed --no-compile --prefix "$tree" pyrunc

@@ -195,6 +195,7 @@ def test_a_handler_of_the_administrator_stays(install):
         ("", "is of version 1, not 2 or 3"),
         ('version = 1\ndisabled_plugins = ["cri"]\n', "is of version 1, not 2 or 3"),
         ("version = 2\n[plugins\n", "Expected ']'"),
+        ("version = 2\n# pyrunc: begin\n[mine]\n", "has lost the line '# pyrunc: end'"),
         (f"version = 2\n{V2} = {{ containerd = {{ }} }}\n", "Cannot declare"),
     ],
 )

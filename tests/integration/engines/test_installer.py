@@ -163,6 +163,16 @@ def test_a_configuration_that_containerd_refuses_is_put_back(node):
     assert node.sandbox.read(PATH) == BASE
 
 
+def test_a_restart_that_did_not_come_about_is_made_up_for(node):
+    node("install")
+    before = node.daemon()
+    node.sandbox.write(PATH, BASE)
+    node("install", code=-9, CONTAINERD_RESTART="sh -c 'kill -KILL $PPID'")
+    assert node.daemon() == before
+    node("install")
+    assert node.daemon() != before
+
+
 def test_an_upgrade_keeps_one_release_for_commands_that_run(node, tree, tmp_path):
     (first,) = os.listdir(tree)
     node("install")
