@@ -10,6 +10,7 @@ waits to be started.
 
 import argparse
 import os
+import subprocess
 import tempfile
 
 from bench import Bench, find, make_bundle
@@ -29,6 +30,13 @@ class Crowd:
         return self
 
     def __exit__(self, *_):
+        # A guest is there only if we were interrupted.
+        command = [self.bench.runtimes[self.name], "--root", f"{self.bench.directory}/{self.name}"]
+        subprocess.run(
+            [*command, "delete", "--force", self._id("guest")],
+            check=False,
+            stderr=subprocess.DEVNULL,
+        )
         for number, pid in enumerate(self.pids):
             self._call("kill", self._id(number), "KILL")
             os.waitpid(pid, 0)  # we are the subreaper
