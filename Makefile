@@ -18,7 +18,7 @@ help:
 	@echo "sudo make demo                    build, and run a container to look at"
 	@echo "sudo make install PREFIX=/usr/local   install the pyrunc command"
 	@echo "sudo make test                    lint, unit and integration tests"
-	@echo "sudo make test-vm                 what needs systemd, AppArmor and all of cgroup v2, in a machine of its own"
+	@echo "sudo make test-vm                 what needs systemd, AppArmor, SELinux and all of cgroup v2, in machines of their own"
 	@echo "sudo make bench | bench-scale     compare with runc and crun, alone or among 1000 containers"
 	@echo "sudo make uninstall               remove what install made, from the same PREFIX"
 	@echo "make image IMAGE=NAME             what installs pyrunc on the nodes of a Kubernetes cluster"
@@ -34,7 +34,11 @@ test: packages-test build $(VENV)/tested
 	@$(BIN)/pytest $(ARGS)
 
 test-vm: packages-vm build $(VENV)/tested
+ifeq ($(LSM)$(ARGS),)
+	@status=0; LSM=selinux tests/vm/run.sh || status=$$?; tests/vm/run.sh && exit $$status
+else
 	@tests/vm/run.sh $(ARGS)
+endif
 
 unit: build $(VENV)/tested
 	@$(BIN)/pytest tests/unit $(ARGS)

@@ -153,6 +153,7 @@ int op_source(const struct args *a, struct failure *f);
 int op_mkdir(const struct args *a, struct failure *f);
 int op_nullio(const struct args *a, struct failure *f);
 int op_unmount(const struct args *a, struct failure *f);
+int op_relabel(const struct args *a, struct failure *f);
 int op_remount(const struct args *a, struct failure *f);
 int op_readonly(const struct args *a, struct failure *f);
 int op_mask(const struct args *a, struct failure *f);

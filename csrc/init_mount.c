@@ -431,7 +431,7 @@ static int mount_cgroup(const struct args *a, int target, struct failure *f)
 	if (mnt >= 0)
 		return bind_flags(mnt, a->v[4].u, 0, f);
 	if (err == -ENOENT)
-		err = mount_empty(target);
+		err = mount_empty(target, NULL);
 	return err < 0 ? fail_value(f, err, STEP_MOUNT, (u64)target) : 0;
 }
 

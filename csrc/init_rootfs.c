@@ -426,6 +426,23 @@ int op_unmount(const struct args *a, struct failure *f)
 	return err < 0 ? fail(f, err, STEP_UNMOUNT) : 0;
 }
 
+/* SELinux trusts not every file system with a label in its mount data. */
+int op_relabel(const struct args *a, struct failure *f)
+{
+	cleanup_fd int fd = path_open(a->v[0].s, 0);
+	char path[FD_PATH_MAX];
+	long err = fd;
+
+	if (fd >= 0)
+		err = sys1(__NR_fchdir, self.procfs);
+	if (err >= 0) {
+		fd_path(path, fd);
+		err = sys5(__NR_setxattr, path, "security.selinux", a->v[1].s, a->v[1].len + 1, 0);
+		(void)sys1(__NR_fchdir, self.root);
+	}
+	return err < 0 ? fail(f, err, STEP_RELABEL) : 0;
+}
+
 /* --- what turns read-only at last, readonlyPaths and maskedPaths --- */
 
 int op_remount(const struct args *a, struct failure *f)
@@ -450,9 +467,10 @@ int op_remount(const struct args *a, struct failure *f)
  * Do `act` to what the path leads to, and to what it leads to from the mount on /proc or /sys, if
  * that is something else: the image may have moved the one away, or have covered the other.
  */
-static int at_both(const char *path, u32 step, struct failure *f,
-		   int (*act)(int target, const char *path, struct failure *f))
+static int at_both(const struct args *a, u32 step, struct failure *f,
+		   int (*act)(int target, const struct args *a, struct failure *f))
 {
+	const char *path = a->v[0].s;
 	cleanup_fd int named = path_open(path, 0);
 	cleanup_fd int anchored = path_open_anchored(path);
 	u64 one, other;
@@ -466,13 +484,14 @@ static int at_both(const char *path, u32 step, struct failure *f,
 		(void)close_fd(anchored);
 		anchored = -ENOENT;
 	}
-	if (named >= 0 && act(named, path, f) < 0)
+	if (named >= 0 && act(named, a, f) < 0)
 		return -1;
-	return anchored >= 0 ? act(anchored, path, f) : 0;
+	return anchored >= 0 ? act(anchored, a, f) : 0;
 }
 
-static int make_readonly(int target, const char *path, struct failure *f)
+static int make_readonly(int target, const struct args *a, struct failure *f)
 {
+	const char *path = a->v[0].s;
 	cleanup_fd int mnt = mount_bind(target, "", target, path, MS_REC);
 	int err = mnt < 0 ? mnt : mount_add_flags(mnt, MS_RDONLY);
 
@@ -484,22 +503,31 @@ static int make_readonly(int target, const char *path, struct failure *f)
 
 int op_readonly(const struct args *a, struct failure *f)
 {
-	return at_both(a->v[0].s, STEP_READONLY, f, make_readonly);
+	return at_both(a, STEP_READONLY, f, make_readonly);
 }
 
-int mount_empty(int target)
+int mount_empty(int target, const struct arg *more)
 {
-	int err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1");
+	char data[4096] = "nr_blocks=1,nr_inodes=1";
+	const size_t n = strlen(data);
+	int err;
 
+	if (more) {
+		if (more->len >= sizeof(data) - n - 1)
+			return -E2BIG;
+		data[n] = ',';
+		memcpy(data + n + 1, more->s, more->len + 1);
+	}
+	err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, data);
 	/* Old kernels count the root directory twice. */
-	if (err < 0)
-		err = mount_at("tmpfs", target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=2");
-	return err;
+	data[n - 1] = '2';
+	return err < 0 ? mount_at("tmpfs", target, "tmpfs", MS_RDONLY, data) : 0;
 }
 
 /* The first masked directory gets a tmpfs of its own, all others a bind of that one. */
-static int mask_directory(int target, const char *path)
+static int mask_directory(int target, const struct args *a)
 {
+	const char *path = a->v[0].s;
 	int mnt, err;
 
 	if (self.empty >= 0) {
@@ -508,15 +536,16 @@ static int mask_directory(int target, const char *path)
 			(void)close_fd(mnt);
 		return mnt < 0 ? mnt : 0;
 	}
-	err = mount_empty(target);
+	err = mount_empty(target, a->n > 1 ? &a->v[1] : NULL);
 	if (err < 0)
 		return err;
 	self.empty = mount_reopen(path, 0, target);
 	return self.empty < 0 ? self.empty : 0;
 }
 
-static int mask(int target, const char *path, struct failure *f)
+static int mask(int target, const struct args *a, struct failure *f)
 {
+	const char *path = a->v[0].s;
 	cleanup_fd int mnt = -1;
 	struct statx st;
 	int err = fd_stat(target, &st), null;
@@ -525,7 +554,7 @@ static int mask(int target, const char *path, struct failure *f)
 		return fail(f, err, STEP_MASK);
 	path_anchor(path, -1);
 	if (is_type(&st, S_IFDIR)) {
-		err = mask_directory(target, path);
+		err = mask_directory(target, a);
 		return err < 0 ? fail(f, err, STEP_MASK) : 0;
 	}
 	null = container_null(f);
@@ -537,5 +566,5 @@ static int mask(int target, const char *path, struct failure *f)
 
 int op_mask(const struct args *a, struct failure *f)
 {
-	return at_both(a->v[0].s, STEP_MASK, f, mask);
+	return at_both(a, STEP_MASK, f, mask);
 }

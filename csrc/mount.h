@@ -34,7 +34,7 @@ int mount_add_flags(int mnt, u64 flags);
 /* init_copy.c: fill the empty directory at `to` with all that is at `from`.  0 or -errno. */
 int copy_tree(int from, int to);
 
-/* init_rootfs.c: mount an empty, read-only tmpfs. */
-int mount_empty(int target);
+/* init_rootfs.c: mount an empty, read-only tmpfs; with more mount data, or NULL. */
+int mount_empty(int target, const struct arg *more);
 
 #endif

@@ -56,6 +56,7 @@ enum plan_op {
 				 *          set and clear, propagation flags */
 	OP_UNMOUNT,		/* s        detach what is mounted there, with all below it; no symlink leads
 				 *          to it */
+	OP_RELABEL,		/* s s      path, SELinux label: of what is there, a mount that takes no context */
 	OP_REMOUNT,		/* s u      target, MS_* to add to its present flags (bind remount) */
 	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
 	OP_DEVICE,		/* s u u u u u s u  path, st_mode, major, minor, uid, gid, the host's node if it
@@ -70,7 +71,8 @@ enum plan_op {
 	OP_CHROOT,		/*          chroot to the rootfs (no mount namespace) */
 	OP_NULLIO,		/*          stdio that is /dev/null becomes the container's /dev/null */
 	OP_READONLY,		/* s        bind a path onto itself, read-only; absent: skip */
-	OP_MASK,		/* s        cover a path: file /dev/null, directory empty tmpfs; absent: skip */
+	OP_MASK,		/* s s*     cover a path: file /dev/null, directory empty tmpfs; absent: skip;
+				 *          more mount data of the tmpfs */
 	/* descriptors for the caller */
 	OP_CONSOLE,		/* f u u u  a terminal: its master to this connected socket, its slave is stdio;
 				 *          rows, columns (0: leave them); 1: and is bound to /dev/console */
@@ -158,7 +160,7 @@ enum plan_step {
 	STEP_IDMAP,		/* mount_setattr MOUNT_ATTR_IDMAP; value: f_type of its file system */
 	STEP_LED,		/* a symlink leads elsewhere; text: to where */
 	STEP_UNMOUNT,
-	STEP_REMOUNT, STEP_SYMLINK, STEP_UNLINK,
+	STEP_RELABEL, STEP_REMOUNT, STEP_SYMLINK, STEP_UNLINK,
 	STEP_MKNOD, STEP_DEVICE_VERIFY, STEP_DEVICE_CHMOD, STEP_DEVICE_CHOWN, STEP_DEVICE_BIND,
 	STEP_MKDIR, STEP_PIVOT, STEP_MOVE, STEP_CHROOT, STEP_HIDE,
 	STEP_NULL,		/* the container's /dev/null is missing or not one */

@@ -255,7 +255,7 @@ def label(args: "Args", why: str) -> str:
         )
     if files[0] == "keycreate":
         return f'unable to set the SELinux key label "{value}": write {path}: {why}'
-    return f"error setting SELinux process label: write {path}: {why}"
+    return f"can't set process label: write {path}: {why}"
 
 
 def lookup(args: "Args", step: int, why: str, text: str) -> str:
@@ -300,6 +300,10 @@ def other(args: "Args", step: int, err: int, value: int) -> str:
         return f"can't mask path {args[0]}: {why}"
     if step == lib.STEP_READONLY:
         return f"can't make {args[0]} read-only: {why}"
+    if step == lib.STEP_RELABEL:
+        # Only after a mount of this kind.
+        where = f'error mounting "mqueue" to rootfs at "{args[0]}"'
+        return f"{where}: setxattr(label={args[1]}) {args[0]}: {why}"
     if step == lib.STEP_REMOUNT:
         return f"can't remount {args[0]} read-only: {why}"
     if step in (lib.STEP_MKDIR, lib.STEP_TARGET):

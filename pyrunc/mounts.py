@@ -300,6 +300,8 @@ def filesystem(plan: "Plan", entry: Entry, label: str) -> None:
         propagation=entry.propagation,
         origin=entry.origin,
     )
+    if label and entry.fstype == "mqueue":
+        plan.relabel(entry.target, label, entry.origin)
 
 
 def plain(attributes: int) -> int:
@@ -320,8 +322,12 @@ def labelled(entry: Entry, label: str) -> str:
     """The mount's data with the SELinux context; these three have no use for one."""
     if not label or entry.fstype in ("proc", "sysfs", "mqueue"):
         return entry.data
-    context = f'context="{label}"'
-    return f"{entry.data},{context}" if entry.data else context
+    return f"{entry.data},{context(label)}" if entry.data else context(label)
+
+
+def context(label: str) -> str:
+    """The mount option that gives all in a file system this SELinux label."""
+    return f'context="{label}"'
 
 
 def is_late_readonly(entry: Entry) -> bool:

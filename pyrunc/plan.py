@@ -173,8 +173,11 @@ class Plan:
     def readonly(self, path: str, origin: str = "") -> None:
         self.add("readonly", path, origin=origin)
 
-    def mask(self, path: str, origin: str = "") -> None:
-        self.add("mask", path, origin=origin)
+    def relabel(self, path: str, label: str, origin: str = "") -> None:
+        self.add("relabel", path, label, origin=origin)
+
+    def mask(self, path: str, *data: str, origin: str = "") -> None:
+        self.add("mask", path, *data, origin=origin)
 
     def console(self, socket: int, size: "tuple[int, int]", bind: int) -> None:
         self.add("console", Fd(socket), *size, bind, origin="process.terminal")

@@ -12,6 +12,7 @@ from pyrunc.mounts import (
     MS_SLAVE,
     MS_UNBINDABLE,
     PROPAGATION,
+    context,
 )
 from pyrunc.plan import clean
 
@@ -120,10 +121,12 @@ def readonly_paths(plan: "Plan", linux: "Doc") -> None:
 
 def masked_paths(plan: "Plan", linux: "Doc") -> None:
     """linux.maskedPaths, each once: a second mask would need a second /dev/null on top."""
+    label = linux.get("mountLabel")
+    data = [context(label)] if label else []
     for i, path in _distinct(linux.get("maskedPaths", [])):
         if path == "/":  # what is mounted on "/" now, nobody inside would see
             raise Error(f'linux.maskedPaths[{i}] is "/": the root cannot be masked')
-        plan.mask(path, f"linux.maskedPaths[{i}]")
+        plan.mask(path, *data, origin=f"linux.maskedPaths[{i}]")
 
 
 def _distinct(paths: "list[str]") -> "list[tuple[int, str]]":

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +230,17 @@ static int lock(const char *path)
 		pause();
 }
 
+/* SELinux's label of the session keyring; empty without one. */
+static void keyring(void)
+{
+	char label[256] = "";
+
+	if (syscall(SYS_keyctl, KEYCTL_GET_SECURITY, KEY_SPEC_SESSION_KEYRING, label,
+		    sizeof(label)) < 0)
+		*label = 0;
+	text("keyring_label", label);
+}
+
 int main(int argc, char **argv, char **envp)
 {
 	char cwd[4096];
@@ -261,6 +273,7 @@ int main(int argc, char **argv, char **envp)
 	text("machine", name.machine);
 	number("nice", getpriority(PRIO_PROCESS, 0));
 	number("tty", isatty(0));
+	keyring();
 	scheduling();
 	status();
 	limits();

@@ -136,16 +136,22 @@ def counting(pyrunc, bundle):
 
 
 @pytest.fixture
-def pair(pyrunc, tmp_path):
-    """runc and us.  What is left of runc's containers is found by the fixture of ours."""
-    runc = shutil.which("runc")
-    if runc is None:
+def runc(pyrunc, tmp_path):
+    """The reference.  What is left of its containers is found by the fixture of ours."""
+    command = shutil.which("runc")
+    if command is None:
         pytest.skip("runc is missing (package runc)")
     (tmp_path / "runc").mkdir()
-    reference = Runtime(runc, tmp_path / "runc", f"{pyrunc.prefix}r")
-    yield Pair(reference, pyrunc)
+    reference = Runtime(command, tmp_path / "runc", f"{pyrunc.prefix}r")
+    yield reference
     for name in reference.names():
         reference("delete", "--force", name)
+
+
+@pytest.fixture
+def pair(pyrunc, runc):
+    """runc and us."""
+    return Pair(runc, pyrunc)
 
 
 @pytest.fixture

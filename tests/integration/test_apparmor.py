@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from counting import restore, up
-from harness import Runtime, read
+from harness import read
 
 NAMES = ("pyrunc-test-strict", "pyrunc-test-other")
 PROFILE = """
@@ -98,15 +98,10 @@ def test_attributes_on_a_masked_proc(pyrunc, confined):
 
 
 @pytest.mark.parametrize("verb", ["create", "exec"])
-def test_a_profile_that_is_not_loaded(pyrunc, bundle, tmp_path, verb):
+def test_a_profile_that_is_not_loaded(pyrunc, runc, bundle, verb):
     """runc's words; the file has two names."""
-    runc = shutil.which("runc")
-    if runc is None:
-        pytest.skip("runc is missing (package runc)")
-    (tmp_path / "runc").mkdir()
-    reference = Runtime(runc, tmp_path / "runc", f"{pyrunc.prefix}r")
     messages = []
-    for runtime in (reference, pyrunc):
+    for runtime in (runc, pyrunc):
         bundle.process.pop("apparmorProfile", None)
         bundle.linux["cgroupsPath"] = f"/{runtime.prefix}c"
         if verb == "create":

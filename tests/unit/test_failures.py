@@ -381,6 +381,7 @@ STEPS = {
     "ROOT_PRIVATE ROOT_BIND ROOT_OPEN": lambda p: p.root("/r", 1),
     "SOURCE TARGET TARGET_ROOT TARGET_PROC MOUNT MOVED FLAGS RECURSIVE MOUNT_PROPAGATION": bind,
     "TARGET_TYPE COPY_UP IDMAP": tmpfs,
+    "RELABEL": lambda p: p.relabel("/dev/mqueue", "l"),
     "REMOUNT": lambda p: p.remount("/x", 1),
     "LED UNMOUNT": lambda p: p.unmount("/x"),
     "SYMLINK UNLINK": lambda p: p.symlink("a", "/dev/fd"),

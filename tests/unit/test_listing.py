@@ -54,7 +54,9 @@ def test_text(op, text):
 
 
 def test_origin_stands_behind():
-    assert line(lambda p: p.mask("/x", "linux.maskedPaths[0]")).endswith("  linux.maskedPaths[0]")
+    assert line(lambda p: p.mask("/x", origin="linux.maskedPaths[0]")).endswith(
+        "  linux.maskedPaths[0]"
+    )
 
 
 def test_a_hook_without_timeout_shows_none():

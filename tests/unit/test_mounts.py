@@ -332,6 +332,12 @@ def test_mount_label(type, options, data):
     assert plan(mount("/d", type, "s", options), mountLabel="l").ops[0][1][3] == data
 
 
+def test_the_label_of_a_message_queue_is_set_afterwards():
+    made = plan(mount("/dev/mqueue", "mqueue", "mqueue"), mountLabel="l")
+    assert [op for op, *_ in made.ops] == ["mount", "relabel"]
+    assert made.ops[1] == ("relabel", ("/dev/mqueue", "l"), "mounts[0]")
+
+
 def test_proc_has_no_mount_label():
     assert plan(mount("/proc", "proc", "proc"), mountLabel="l").ops[0][1][3] == ""
 

@@ -63,6 +63,11 @@ def test_the_new_root_is_private_anyway(name, bound):
     assert ops(rootfs.propagate_root, {"rootfsPropagation": name}, bound) == []
 
 
+def test_masked_directories_have_the_mount_label():
+    found = ops(rootfs.masked_paths, {"maskedPaths": ["/a", "/b"], "mountLabel": "l"})
+    assert found == [("mask", "/a", 'context="l"'), ("mask", "/b", 'context="l"')]
+
+
 def test_the_root_cannot_be_masked():
     with pytest.raises(Error, match='^linux.maskedPaths\\[1\\] is "/": the root cannot be masked$'):
         ops(rootfs.masked_paths, {"maskedPaths": ["/a", "/b/.."]})

@@ -1,5 +1,5 @@
 #!/bin/sh
-# image.sh DIRECTORY [PACKAGE...] - make the disk and the kernel of the machine that run.sh starts.
+# image.sh DIRECTORY - make the disk and the kernel of the machine that run.sh starts.
 #
 # DIRECTORY/vmlinuz and DIRECTORY/disk come out of this distribution's packages, from the sources
 # that apt has here.  Nothing is done when they are there and made in the same way.  The kernel is
@@ -7,11 +7,10 @@
 set -eu
 
 dir=$1
-shift
 # The distribution with systemd, the reference, and what the tests run.
 packages="systemd systemd-sysv dbus dbus-user-session libpam-systemd udev kmod iproute2 procps
 	util-linux uidmap acl apparmor runc crun busybox-static python3 libseccomp2 libcap2 gcc
-	libc6-dev tini iptables criu $*"
+	libc6-dev tini iptables criu secilc"
 # Nobody needs these to run tests, and under emulation they cost seconds.
 masked="systemd-udev-trigger systemd-udev-settle systemd-hwdb-update systemd-journal-flush
 	systemd-firstboot systemd-update-utmp systemd-random-seed systemd-pstore systemd-timesyncd

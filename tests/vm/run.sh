@@ -2,8 +2,8 @@
 # run.sh [ARG...] - run tests/vm/guest.sh ARG... with this tree in a machine of its own.
 #
 # Emulated, so that it needs no rights beyond root's and no KVM: cgroup v2 with every controller,
-# systemd, AppArmor (LSM=selinux: SELinux), all capabilities.  The disk is made once, in VM_CACHE
-# (default: build/vm).  What the guest writes to its disk is forgotten.
+# systemd, AppArmor (LSM=selinux: SELinux without a policy), all capabilities.  The disk is made
+# once, in VM_CACHE (default: build/vm).  What the guest writes to its disk is forgotten.
 set -eu
 
 here=$(dirname "$(readlink -f "$0")")
@@ -12,11 +12,8 @@ cache=${VM_CACHE:-$tree/build/vm}
 lsm=${LSM:-apparmor}
 limit=${VM_TIMEOUT:-2400}
 case $lsm in
-apparmor) options="apparmor=1 security=apparmor" packages= ;;
-selinux)
-	options="apparmor=0 security=selinux selinux=1 enforcing=0"
-	packages="selinux-policy-default policycoreutils selinux-utils"
-	;;
+apparmor) name=vm options="apparmor=1 security=apparmor" ;;
+selinux) name="vm, SELinux" options="apparmor=0 security=selinux selinux=1 enforcing=0" ;;
 *)
 	echo "vm: LSM=$lsm: apparmor or selinux" >&2
 	exit 2
@@ -30,8 +27,7 @@ if [ "$(uname -m)" != x86_64 ] || ! command -v qemu-system-x86_64 mmdebstrap sfd
 fi
 
 began=$(date +%s)
-# shellcheck disable=SC2086  # one word per package
-"$here/image.sh" "$cache/$lsm" $packages
+"$here/image.sh" "$cache"
 
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
@@ -53,10 +49,10 @@ echo "vm: $(($(date +%s) - began)) s for the disk; starting"
 timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 -machine q35,hpet=off \
 	-accel tcg,thread=multi -cpu max -smp 2 -m 2048 \
 	-nodefaults -no-user-config -no-reboot -display none -monitor none \
-	-kernel "$cache/$lsm/vmlinuz" -append "console=ttyS0 root=PARTUUID=70797275-01 rootfstype=ext4 \
+	-kernel "$cache/vmlinuz" -append "console=ttyS0 root=PARTUUID=70797275-01 rootfstype=ext4 \
 rootwait rw panic=-1 quiet mitigations=off nokaslr random.trust_cpu=on no_timer_check \
 systemd.unit=tests.target systemd.show_status=no systemd.unified_cgroup_hierarchy=1 $options" \
-	-drive "file=$cache/$lsm/disk,format=raw,if=none,id=root,snapshot=on" \
+	-drive "file=$cache/disk,format=raw,if=none,id=root,snapshot=on" \
 	-drive "file=$run/job.tar,format=raw,if=none,id=job,readonly=on" \
 	-device nvme,id=nvme,serial=tests -device nvme-ns,drive=root,bus=nvme,nsid=1 \
 	-device nvme-ns,drive=job,bus=nvme,nsid=2 \
@@ -70,11 +66,11 @@ if [ -z "$status" ]; then
 fi
 # From pytest's last line: "= 1 failed, 20 passed, 3 skipped, 1 error in 9.87s ="
 sed -n 's/^=* *\([0-9][0-9]* [a-z].*\) in [0-9.]*s.*/\1/p' "$run/log" | tail -n 1 | tr ',' '\n' |
-	awk -v seconds="$(($(date +%s) - began))" '
+	awk -v name="$name" -v seconds="$(($(date +%s) - began))" '
 	{ count[$2] += $1 }
 	END {
 		failed = count["failed"] + count["error"] + count["errors"]
-		printf "vm: %d passed, %d failed, %d skipped in %d s\n",
-			count["passed"], failed, count["skipped"], seconds
+		printf "%s: %d passed, %d failed, %d skipped in %d s\n",
+			name, count["passed"], failed, count["skipped"], seconds
 	}'
 exit "${status:-1}"
