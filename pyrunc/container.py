@@ -288,7 +288,7 @@ def delete(root: str, id: str, force: bool = False) -> None:
         try:
             record = load(root, id)
         except Error as err:
-            if isinstance(err.__cause__, OSError):
+            if fd is not None and isinstance(err.__cause__, OSError):
                 raise  # it is there, but cannot be read at the moment
             if fd is not None and (force or not os.path.lexists(f"{path}/{STATE}")):
                 _undo(path)  # no record to go by: what is known of it goes

@@ -111,8 +111,8 @@ def test_nobody_without_files(pyrunc, known):
 @pytest.mark.parametrize(
     ("user", "text"),
     [
-        ("far", "cannot setuid to unmapped uid 70000 in user namespace"),
-        ("root:far", "cannot setgid to unmapped gid 70000 in user namespace"),
+        ("far", "cannot setuid to unmapped uid 70000 in user namespace: it has 0 to 65535"),
+        ("root:far", "cannot setgid to unmapped gid 70000 in user namespace: it has 0 to 65535"),
         ("member", "setgroups: invalid argument"),
     ],
 )
