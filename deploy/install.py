@@ -149,7 +149,8 @@ def configure(files):
     if restart(files):
         say("containerd has read its new configuration")
         return
-    restart(before)
+    # An interrupted attempt may have left the files that are refused.
+    restart(unwanted(before[CONFIG]) if before == files else before)
     raise ValueError("containerd does not start with the handler: its configuration is as it was")
 
 
@@ -162,6 +163,14 @@ def restart(files):
         return False
     put(OWED, None)
     return True
+
+
+def discard(path):
+    """Remove a file, a link or a whole tree."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def release():
@@ -191,7 +200,7 @@ def install():
         # A command that runs still loads from the release before this one.
         kept = {"bin", name, *(old or "").split("/")}
         for other in set(os.listdir(OPT)) - kept:
-            shutil.rmtree(f"{OPT}/{other}")
+            discard(f"{OPT}/{other}")
         say(f"{COMMAND} is {name}")
     configure(wanted(read(CONFIG)))
 
@@ -203,7 +212,7 @@ def remove():
         say(f"{OPT} stays: {len(left)} containers need it")
         return
     for name in os.listdir(OPT):
-        shutil.rmtree(f"{OPT}/{name}")
+        discard(f"{OPT}/{name}")
     say("removed")
 
 

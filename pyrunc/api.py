@@ -40,7 +40,7 @@ class Making(Streams, total=False):
     root: Path | None
     config: Path
     cgroup_manager: Literal["cgroupfs", "systemd", "disabled"]
-    rootless: bool
+    rootless: bool | None
     no_pivot: bool
     no_new_keyring: bool
 
@@ -120,24 +120,27 @@ class Container:
         """
         from pyrunc.enter import Entry
 
-        socket = os.fspath(streams.get("console_socket") or "")
+        _check_names(streams, Streams.__optional_keys__)
+        if not isinstance(user, str | int):
+            raise TypeError(f"user: a name or a number is wanted, not {user!r}")
+        socket = _socket(streams)
         opts = _options("exec", self)
-        opts["args"] += args
+        opts["args"] += _words("args", args)
         opts |= {
             "env": [f"{name}={value}" for name, value in (env or {}).items()],
             "cwd": cwd,
             "user": str(user),
             "additional_gids": list(groups),
-            "cap": list(capabilities),
+            "cap": _words("capabilities", capabilities),
             "no_new_privs": bool(no_new_privileges),
             "tty": terminal,
-            "cgroup": list(cgroup),
+            "cgroup": _words("cgroup", cgroup),
             "console_socket": socket,
             "detach": bool(socket),
         }
         opts["given"] = set() if no_new_privileges is None else {"no-new-privs"}
-        if isinstance(args, str) or not args:
-            raise Error("args has to be a list: a program and its arguments")
+        if not args:
+            raise Error("args is empty: a program and its arguments are wanted")
 
         def enter() -> Process:
             entry = Entry(opts)
@@ -237,7 +240,28 @@ class Container:
 
 
 def _root(root: Path | None) -> str:
-    return os.path.abspath(root) if root else cli.default_root()
+    with guest.looking():
+        return os.path.abspath(root) if root else cli.default_root()
+
+
+def _socket(streams: Streams) -> str:
+    """The path of the console socket, also from within the bundle; "" if there is none."""
+    path = os.fspath(streams.get("console_socket") or "")
+    return path and os.path.abspath(path)
+
+
+def _check_names(given: Streams, known: frozenset[str]) -> None:
+    """A type checker finds a misspelt argument, and so do we."""
+    unknown = given.keys() - known
+    if unknown:
+        raise TypeError(f"unexpected argument: {min(unknown)}")
+
+
+def _words(name: str, given: Sequence[str]) -> list[str]:
+    """Strings; a single one is not meant as its letters."""
+    if isinstance(given, str) or not all(isinstance(word, str) for word in given):
+        raise TypeError(f"{name}: a sequence of strings is wanted, not {given!r}")
+    return list(given)
 
 
 def _options(verb: str, of: Container) -> dict[str, Any]:
@@ -251,8 +275,10 @@ def _options(verb: str, of: Container) -> dict[str, Any]:
 def _launch(id: str, bundle: Path, making: Making, start: bool) -> Container:
     from pyrunc.launch import Launch
 
+    _check_names(making, Making.__optional_keys__)
     made = Container(id, making.get("root"))
-    socket = os.fspath(making.get("console_socket") or "")
+    socket = _socket(making)
+    rootless = making.get("rootless")
     opts = _options("run", made) | {
         "bundle": os.fspath(bundle),
         "console_socket": socket,
@@ -260,7 +286,7 @@ def _launch(id: str, bundle: Path, making: Making, start: bool) -> Container:
         "environ": {},  # what a service manager tells us is not meant for the container
         "config": os.fspath(making.get("config", "")),
         "cgroup_manager": making.get("cgroup_manager", "cgroupfs"),
-        "rootless": str(making.get("rootless", "auto")).lower(),
+        "rootless": "auto" if rootless is None else str(bool(rootless)).lower(),
         "no_pivot": making.get("no_pivot", False),
         "no_new_keyring": making.get("no_new_keyring", False),
     }

@@ -3,6 +3,7 @@
 May touch: the process, and descriptors that it is given.
 """
 
+import contextlib
 import io
 import os
 import threading
@@ -76,7 +77,10 @@ class Stdio:
             self._opened.append(theirs)
             self.ours[number] = open(ours, "rb" if number else "wb")
             return theirs
-        fd = stream if isinstance(stream, int) else stream.fileno()
+        try:
+            fd = stream if isinstance(stream, int) else stream.fileno()
+        except (ValueError, AttributeError) as err:  # UnsupportedOperation is a ValueError, too
+            raise TypeError(f"neither a descriptor nor a file that has one: {stream!r}") from err
         if fd < 0:
             raise Error(f"not a descriptor: {fd}")
         return fd
@@ -145,11 +149,12 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in FILES:
-            file = getattr(self, name)
-            if file:
-                file.close()
-        self.wait()
+        with contextlib.ExitStack() as steps:  # all of them, also if a pipe has no reader any more
+            steps.callback(self.wait)
+            for name in FILES:
+                file = getattr(self, name)
+                if file:
+                    steps.callback(file.close)
 
     def __del__(self) -> None:
         if hasattr(self, "_pidfd"):

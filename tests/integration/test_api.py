@@ -1,6 +1,8 @@
 """`import pyrunc`: the commands' functions in a process that is not theirs."""
 
+import gc
 import glob
+import io
 import logging
 import os
 import re
@@ -232,7 +234,6 @@ def test_failures_are_errors(up, pyrunc, tmp_path):
         "invalid cgroup-manager": lambda: api.create("x", cgroup_manager="none"),
         "invalid container ID": lambda: api.Container("a/b", pyrunc.root).kill(),
         "executable file not found": lambda: up.exec(["nonexistent"]),
-        "args has to be a list": lambda: up.exec("ps"),
         "a program and its arguments": lambda: up.exec([]),
         "cannot use console socket": lambda: up.exec(["true"], console_socket=tmp_path / "none"),
         "unknown signal": lambda: up.kill("NONE"),
@@ -245,7 +246,48 @@ def test_failures_are_errors(up, pyrunc, tmp_path):
             call()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stdot": api.PIPE}, "unexpected argument: stdot"),
+        ({"capabilities": "CAP_KILL"}, "capabilities: a sequence of strings"),
+        ({"cgroup": "/web"}, "cgroup: a sequence of strings"),
+        ({"user": None}, "user: a name or a number"),
+        ({"stdout": io.BytesIO()}, "neither a descriptor nor a file"),
+        ({"stdin": "/dev/null"}, "neither a descriptor nor a file"),
+    ],
+)
+def test_arguments_that_make_no_sense(up, options, words):
+    with pytest.raises(TypeError, match=words):
+        up.exec(["true"], **options)
+
+
+def test_a_program_is_no_single_word(up):
+    with pytest.raises(TypeError, match="args: a sequence of strings"):
+        up.exec("true")
+    with pytest.raises(TypeError, match="args: a sequence of strings"):
+        up.exec(["echo", 1])
+
+
+def test_a_misspelt_option_makes_nothing(bundle, pyrunc):
+    bundle.save()
+    with pytest.raises(TypeError, match="unexpected argument: pid_file"):
+        api.create("x", bundle=bundle.path, root=pyrunc.root, pid_file="pid")
+    assert pyrunc.names() == []
+
+
+def test_a_with_block_ends_although_nobody_reads(up):
+    process = up.exec(["sleep", "1000"], stdin=api.PIPE, stdout=api.PIPE)
+    with pytest.raises(BrokenPipeError), process:
+        process.kill("KILL")
+        process.wait()
+        process.stdin.write(b"x")
+    assert process.stdin.closed
+    assert process.stdout.closed
+
+
 def test_nothing_is_left_of_a_failure(up):
+    gc.collect()  # what the exceptions of other tests still refer to
     before = sorted(os.listdir("/proc/self/fd")), children()
     for _ in range(3):
         with pytest.raises(api.Error):

@@ -173,6 +173,24 @@ def test_a_restart_that_did_not_come_about_is_made_up_for(node):
     assert node.daemon() != before
 
 
+def test_a_refused_configuration_does_not_stay_after_an_interruption(node):
+    node.sandbox.write(PATH, BASE)
+    node("install", code=-9, CONTAINERD_RESTART="sh -c 'kill -KILL $PPID'")
+    assert node.sandbox.read(PATH) != BASE
+    node("install", code=1, CONTAINERD_RESTART="false")
+    assert node.sandbox.read(PATH) == BASE
+    node("install")
+    node("check")
+
+
+def test_a_file_of_somebody_else_is_no_release(node):
+    node("install")
+    node.sandbox.write("/opt/pyrunc/README", "what is this?\n")
+    node("remove")
+    assert node.sandbox.names("/opt/pyrunc") == []
+    node("install")
+
+
 def test_an_upgrade_keeps_one_release_for_commands_that_run(node, tree, tmp_path):
     (first,) = os.listdir(tree)
     node("install")
