@@ -72,10 +72,16 @@ static int copy_file(int from, int to, const char *name, u64 size)
 {
 	cleanup_fd int in = -1;
 	cleanup_fd int out = -1;
+	struct statx st;
+	long err;
 
 	in = (int)sys3(__NR_openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (in < 0)
 		return in;
+	/* Somebody who shares the directory may have made it a device meanwhile. */
+	err = sys5(__NR_statx, in, "", AT_EMPTY_PATH, STATX_TYPE, &st);
+	if (err < 0 || !is_type(&st, S_IFREG))
+		return err < 0 ? (int)err : -ESTALE;
 	out = (int)sys4(__NR_openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			0600);
 	return out < 0 ? out : copy_content(in, out, (s64)size);

@@ -8,6 +8,7 @@
 #include <linux/time_types.h>
 
 #define MNT_DETACH 2
+#define MQUEUE_MAGIC 0x19800202
 
 enum {
 	BUSY_TRIES = 5,
@@ -426,15 +427,21 @@ int op_unmount(const struct args *a, struct failure *f)
 	return err < 0 ? fail(f, err, STEP_UNMOUNT) : 0;
 }
 
-/* SELinux trusts not every file system with a label in its mount data. */
+/*
+ * SELinux trusts not every file system with a label in its mount data.  Only the root of message
+ * queues is labelled here: in a running container the path may lead to a file of the host by now.
+ */
 int op_relabel(const struct args *a, struct failure *f)
 {
 	cleanup_fd int fd = path_open(a->v[0].s, 0);
 	char path[FD_PATH_MAX];
+	struct statfs fs;
 	long err = fd;
 
 	if (fd >= 0)
-		err = sys1(__NR_fchdir, self.procfs);
+		err = sys2(__NR_fstatfs, fd, &fs);
+	if (err >= 0)
+		err = fs.f_type == MQUEUE_MAGIC ? sys1(__NR_fchdir, self.procfs) : -ESTALE;
 	if (err >= 0) {
 		fd_path(path, fd);
 		err = sys5(__NR_setxattr, path, "security.selinux", a->v[1].s, a->v[1].len + 1, 0);

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
     Doc = dict[str, Any]
 
+LOCKED = {
+    "ro": os.ST_RDONLY,
+    "nosuid": os.ST_NOSUID,
+    "nodev": os.ST_NODEV,
+    "noexec": os.ST_NOEXEC,
+}
+
 
 def add(root: str, id: str, wanted: "list[Doc]") -> None:
     """Mount all of wanted, or on failure none."""
@@ -51,7 +58,7 @@ def add(root: str, id: str, wanted: "list[Doc]") -> None:
 
         try:
             _do(record, entries, plan, mounted)
-        except Error:
+        except BaseException:
             _undo(record, done)
             raise
     finally:
@@ -88,9 +95,11 @@ def _mounts(pid: int) -> "dict[str, str]":
 
     Links of the image may have led to another place than was asked for.
     """
-    rows = [
-        row.split(" ") for row in os.fsdecode(files.read(f"/proc/{pid}/mountinfo")).splitlines()
-    ]
+    path = f"/proc/{pid}/mountinfo"
+    try:
+        rows = [row.split(" ") for row in os.fsdecode(files.read(path)).splitlines()]
+    except OSError as err:
+        raise Error.os("read", path, err) from err
     return {row[0]: unescape(row[4]) for row in rows}
 
 
@@ -126,6 +135,8 @@ def _do(
             if entry.fstype == "bind":
                 index["tree", entry.index] = len(fds)
                 fds.append(_clone(entry))
+                if ("ns", "user") in index:
+                    _check_locks(entry, fds[-1])
         enter.check_alive(record)
         plan = make(index)
     except BaseException:
@@ -144,3 +155,21 @@ def _clone(entry: "Entry") -> int:
         text = f"{entry.origin}: open_tree {entry.source}: {strerror(-fd)}"
         raise Error(blame.explained(text, blame.path(entry.source, -fd)))
     return fd
+
+
+def _check_locks(entry: "Entry", fd: int) -> None:
+    """Refuse what root of a user namespace could undo.
+
+    The kernel locks the host's flags, and mounts on what they cover, when it copies them into such
+    a namespace's mounts; of a mount that comes later it locks nothing.
+    """
+    flags = os.statvfs(fd).f_flag
+    found = ",".join(name for name, flag in LOCKED.items() if flags & flag)
+    why = f"its source is mounted {found} by the host" if found else ""
+    if entry.flags & MS_REC:
+        below = os.path.realpath(entry.source).rstrip("/") + "/"
+        if any(place.startswith(below) for place in _mounts(os.getpid()).values()):
+            why = "the host has mounts below its source"
+    if why:
+        what = f"{entry.source} cannot be added to a container with a user namespace"
+        raise Error(f"{entry.origin}: {what}: {why}")

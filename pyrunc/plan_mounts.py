@@ -32,7 +32,8 @@ def decode(wanted: "list[Doc]", config: "Doc", bundle: str) -> "tuple[list[Entry
 
 def targets(wanted: "list[Doc]", config: "Doc") -> "list[str]":
     """Their destinations, none of which protects the host from the container."""
-    guarded = {*(config.get("mask_paths") or ()), *(config.get("readonly_paths") or ())}
+    kept = (*(config.get("mask_paths") or ()), *(config.get("readonly_paths") or ()))
+    guarded = {clean(path) for path in kept}
     found = []
     for i, mount in enumerate(wanted):
         target = mounts.strip(clean(mount["destination"]), config["rootfs"])
@@ -58,6 +59,8 @@ def check_add(entries: "list[Entry]") -> None:
             what = "a mount of type cgroup"
         elif entry.flags & mounts.MS_REMOUNT:
             what = "a remount"
+        elif entry.copy_up:  # what it copies is the container's to exchange meanwhile
+            what = "a mount with tmpcopyup"
         elif entry.target in ("/", "/proc"):
             what = f"a mount on {entry.target}"
         else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 
@@ -118,7 +119,9 @@ def test_while_nothing_runs_in_it(pyrunc, bundle, change, data, state):
     assert read(f"{bundle.rootfs}/seen") == "of the host\n"
 
 
-def test_a_container_with_users_of_its_own(pyrunc, bundle, change, data):
+@pytest.fixture
+def users(bundle):
+    """A bundle with a user namespace."""
     bundle.namespace("user")
     bundle.linux["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     bundle.linux["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -127,14 +130,42 @@ def test_a_container_with_users_of_its_own(pyrunc, bundle, change, data):
     while path != "/tmp":
         os.chmod(path, os.stat(path).st_mode | 0o011)
         path = os.path.dirname(path)
+    return bundle
+
+
+def test_a_container_with_users_of_its_own(pyrunc, users, change, data):
     os.chmod(data, 0o700)  # the container's root may not even look
-    name = pyrunc.up(bundle.sh("sleep 100"))
+    name = pyrunc.up(users.sh("sleep 100"))
     change("add", name, bind(data, "/data", "bind", "ro"), tmpfs("/scratch"))
     options, _ = mounted(pyrunc, name)["/data"]
     assert "ro" in options
     assert pyrunc("exec", name, "stat", "-c", "%u", "/scratch").stdout == "0\n"
     change("remove", name, bind(data, "/data"), tmpfs("/scratch"))
     assert not {"/data", "/scratch"} & set(mounted(pyrunc, name))
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "why"),
+    [
+        ("", "bind,ro", "its source is mounted ro by the host"),
+        ("", "bind,nosuid,noexec", "its source is mounted nosuid,noexec by the host"),
+        ("below", "bind", "the host has mounts below its source"),
+    ],
+)
+def test_what_users_of_the_containers_own_could_undo(
+    pyrunc, users, change, data, place, options, why
+):
+    """The kernel locks what the host has set only in a new mount namespace."""
+    (data / "below").mkdir()
+    name = pyrunc.up(users.sh("sleep 100"))
+    subprocess.run(["mount", "--bind", data, data / place], check=True)
+    try:
+        subprocess.run(["mount", "-o", f"remount,{options}", data / place], check=True)
+        message = change("add", name, bind(data, "/data"), code=1).message
+    finally:
+        subprocess.run(["umount", data / place], check=True)
+    assert message.endswith(f"cannot be added to a container with a user namespace: {why}")
+    assert "/data" not in mounted(pyrunc, name)
 
 
 def test_all_or_nothing(pyrunc, bundle, change, data):
@@ -203,6 +234,7 @@ def test_a_link_of_the_image_is_no_way_to_a_mask(pyrunc, bundle, change):
         ({"destination": "/cg", "type": "cgroup", "source": "cgroup"}, "a mount of type cgroup"),
         (bind("/", "/x", "bind", "idmap"), "an ID-mapped mount cannot be added"),
         (bind("/", "/x", "bind", "remount"), "a remount cannot be added"),
+        (tmpfs("/tmp", "tmpcopyup"), "a mount with tmpcopyup cannot be added"),
         (
             bind("/none/such", "/x"),
             "mounts[0]: open_tree /none/such: no such file or directory: /none is missing",
@@ -231,6 +263,13 @@ def test_what_cannot_be_added(pyrunc, bundle, change, mount, why):
 def test_what_cannot_be_removed(pyrunc, bundle, change, destination, why):
     name = pyrunc.up(bundle.sh("sleep 100"))
     assert why in change("remove", name, tmpfs(destination), code=1).message
+
+
+def test_a_mask_stays_however_it_is_spelt(pyrunc, bundle, change):
+    bundle.linux["maskedPaths"] = ["/etc/"]
+    name = pyrunc.up(bundle.sh("sleep 100"))
+    message = change("remove", name, tmpfs("/etc"), code=1).message
+    assert "/etc cannot be removed: the configuration masks it" in message
 
 
 def test_a_container_in_the_mount_namespace_of_the_host(pyrunc, bundle, change):
