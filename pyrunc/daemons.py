@@ -26,7 +26,8 @@ def connect(kind: str, name: str) -> "tuple[int, Encode]":
     def encode(level: str, message: str) -> bytes:
         return form(name, PRIORITIES.get(level, 6), message)
 
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    # Who does not read what he is sent loses it, and holds nobody up.
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         sock.connect(SOCKETS[kind])
     except OSError:

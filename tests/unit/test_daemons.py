@@ -1,6 +1,7 @@
 """daemons: what systemd's journal and syslog are sent."""
 
 import os
+import socket
 
 from pyrunc import daemons
 
@@ -19,3 +20,14 @@ def test_nobody_listens(monkeypatch, tmp_path):
     fd, encode = daemons.connect("syslog", "web")
     assert fd == -1
     assert encode("fatal", "text").startswith(b"<30>web[")
+
+
+def test_who_listens_and_does_not_read_stops_nobody(monkeypatch, tmp_path):
+    monkeypatch.setitem(daemons.SOCKETS, "syslog", str(tmp_path / "log"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(daemons.SOCKETS["syslog"])
+        fd, _ = daemons.connect("syslog", "web")
+        try:
+            assert not os.get_blocking(fd)
+        finally:
+            os.close(fd)
