@@ -43,6 +43,36 @@ void say_number(u64 number, u64 base)
 	say(digits + n);
 }
 
+/* Does the text contain `words`, which are in lower case? */
+static int contains(const char *text, const char *words)
+{
+	for (; *text; text++) {
+		size_t n = 0;
+
+		while (words[n] &&
+		       words[n] == (text[n] >= 'A' && text[n] <= 'Z' ? text[n] | 0x20 : text[n]))
+			n++;
+		if (!words[n])
+			return 1;
+	}
+	return 0;
+}
+
+/* A name can say what why.h keeps for the errno. */
+static int is_misleading(const char *text)
+{
+	static const char *const signals[] = {
+		"executable file", "no such file",      "no such process",
+		"not found",       "permission denied", "operation not permitted",
+		"not a directory", "is a directory",
+	};
+
+	for (u32 i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+		if (contains(text, signals[i]))
+			return 1;
+	return 0;
+}
+
 /* --- paths --- */
 
 int open_part(enum place place, const char *path, int flags)
@@ -224,5 +254,5 @@ const char *explain(u32 op, const struct args *a, const struct failure *f)
 		break;
 	}
 	clause[said] = 0;
-	return clause;
+	return is_misleading(clause) ? "" : clause;
 }

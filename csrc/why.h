@@ -7,7 +7,7 @@
  * The words are in C and not in Python, because a program that cannot be executed is found so when
  * pyrunc is gone.  They must not be words by which engines choose an exit status: "no such file or
  * directory", "not found", "permission denied", "operation not permitted", "not a directory", "is a
- * directory" come from the errno only.
+ * directory" come from the errno only.  A clause in which a name says one of them stays unsaid.
  *
  * The image may be hostile.  Only regular files are opened, only a part of them is read, and no call
  * is made that our own filter does not allow.

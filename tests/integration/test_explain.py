@@ -319,6 +319,12 @@ def test_a_name_that_reads_like_another_error_is_not_told(tell, bundle):
     assert not REFUSED.search(said)
 
 
+def test_nor_is_it_once_the_program_is_to_run(tell, bundle):
+    bundle.write("tool", "#!/link\n", 0o755)
+    os.symlink("/Permission Denied", f"{bundle.rootfs}/link")
+    assert tell("/tool").endswith("exec /tool: no such file or directory")
+
+
 def test_a_start_that_waits_for_the_program_has_the_clause(pyrunc, bundle):
     bundle.write("tool", "#!/no/shell\n", 0o755)
     bundle.config["hooks"] = {"poststart": [{"path": "/bin/true"}]}
