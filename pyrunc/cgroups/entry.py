@@ -58,6 +58,8 @@ def parse(arguments: "list[str]") -> "dict[str, str]":
 
 def below(paths: "dict[str, str]", wanted: "dict[str, str]") -> "dict[str, str]":
     """The container's cgroups `paths` with the sub-cgroups that parse() found."""
+    if wanted and not paths:
+        raise Error("cannot enter a cgroup: cgroups not configured for container")
     if "" in wanted:
         result = {name: _inside(path, wanted[""]) for name, path in paths.items()}
         if not is_v2(paths) and not os.path.isdir(result.get("", "/")):

@@ -37,6 +37,12 @@ def test_disabled_makes_no_cgroup(pyrunc, free):
     assert not cgroup_dirs(free)
 
 
+def test_disabled_has_no_cgroup_for_an_exec(pyrunc, free):
+    message = pyrunc("exec", "--cgroup", "/below", free, "true", code=255).message
+    assert message.endswith("cannot enter a cgroup: cgroups not configured for container")
+    pyrunc("exec", free, "true")
+
+
 def test_disabled_says_which_limits_it_ignores(pyrunc, bundle):
     bundle.linux["resources"]["pids"] = {"limit": 7}
     name = pyrunc.id()
