@@ -61,11 +61,7 @@ static int contains(const char *text, const char *words)
 /* A name can say what why.h keeps for the errno. */
 static int is_misleading(const char *text)
 {
-	static const char *const signals[] = {
-		"executable file", "no such file",      "no such process",
-		"not found",       "permission denied", "operation not permitted",
-		"not a directory", "is a directory",
-	};
+	static const char *const signals[] = { ERRNO_WORDS };
 
 	for (u32 i = 0; i < sizeof(signals) / sizeof(*signals); i++)
 		if (contains(text, signals[i]))

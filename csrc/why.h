@@ -5,9 +5,8 @@
  * those rights.  What cannot be made out stays unsaid: no clause is better than a wrong one.
  *
  * The words are in C and not in Python, because a program that cannot be executed is found so when
- * pyrunc is gone.  They must not be words by which engines choose an exit status: "no such file or
- * directory", "not found", "permission denied", "operation not permitted", "not a directory", "is a
- * directory" come from the errno only.  A clause in which a name says one of them stays unsaid.
+ * pyrunc is gone.  None may be of those by which engines choose an exit status, which come from the
+ * errno only: a clause in which a name says one of them stays unsaid.
  *
  * The image may be hostile.  Only regular files are opened, only a part of them is read, and no call
  * is made that our own filter does not allow.
@@ -16,6 +15,10 @@
 #define PYRUNC_WHY_H
 
 #include "path.h"
+
+#define ERRNO_WORDS                                                                                \
+	"executable file", "no such file", "no such process", "not found", "permission denied",    \
+		"operation not permitted", "not a directory", "is a directory"
 
 /* Add to the clause: words, a name that the image may have chosen, a number to that base. */
 void say(const char *text);

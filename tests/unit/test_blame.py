@@ -98,6 +98,12 @@ def test_a_hierarchy_that_is_not_mounted_is_named():
         assert blame.hierarchy(name) == ""
 
 
+def test_init_and_we_leave_out_the_same():
+    with open(f"{TOP}/csrc/why.h") as file:
+        words = re.search(r"#define ERRNO_WORDS((?:.*\\\n)*.*)", file.read())[1]
+    assert tuple(re.findall(r'"(.*?)"', words)) == blame.SIGNALS
+
+
 def test_our_own_words_are_not_those_by_which_engines_choose_an_exit_status():
     texts = []
     for path in glob.glob(f"{TOP}/csrc/init_why*.c"):
