@@ -304,7 +304,8 @@ def test_a_killed_create_is_undone(rdt, resctrl, bundle):
     name = rdt.id()
     child = rdt.popen("create", "--bundle", bundle.save(), name)
     group = resctrl / name
-    wait_for(lambda: group.exists() and (group / "tasks").read_text(), what="a group with a task")
+    tasks = group / "tasks"
+    wait_for(lambda: tasks.exists() and tasks.read_text(), what="a group with a task")
     child.kill()
     child.wait()
     rdt("delete", "--force", name)

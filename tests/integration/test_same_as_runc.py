@@ -517,9 +517,12 @@ def test_verb_by_status(pair, bundle, status, verb):
         message = re.sub(f"/{runtime.prefix}[0-9]+", "/CGROUP", message)
         words.append((result.code, message))
     assert words[1] == words[0]
-    left = [json.loads(runtime("list", "--format", "json").stdout) for runtime in pair.both]
-    statuses = [[each["status"] for each in found or []] for found in left]
-    assert statuses[1] == statuses[0]
+
+    def same_statuses():
+        left = [json.loads(runtime("list", "--format", "json").stdout) for runtime in pair.both]
+        return len({json.dumps([each["status"] for each in found or []]) for found in left}) == 1
+
+    wait_for(same_statuses, what="the same statuses: who is killed takes a moment to end")
 
 
 @pytest.mark.parametrize("status", STATUSES)
