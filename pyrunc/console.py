@@ -279,7 +279,8 @@ def _show_name() -> None:
     """Whoever lists processes sees what was typed, not the interpreter and its flags."""
     import prctl
 
-    prctl.set_proctitle(" ".join(sys.argv[1:]))
+    typed = os.fsencode(" ".join(sys.argv[1:]))
+    prctl.set_proctitle(typed.decode("utf-8", "replace"))  # it takes nothing but Unicode
     prctl.set_name("pyrunc")
 
 

@@ -129,6 +129,14 @@ def test_orphans_are_reaped_and_only_the_main_status_counts(pyrunc, bundle):
     pyrunc.run(bundle, code=4)
 
 
+def test_an_argument_that_is_no_utf_8(pyrunc, bundle):
+    name = pyrunc.up(bundle.args("sleep", "60"))
+    # Long enough for the foreground to take on the name of what was typed.
+    script = ["sh", "-c", "sleep 0.5; echo $0; exit 3"]
+    result = pyrunc("exec", name, *script, "caf\udce9", code=3)
+    assert result.stderr == ""
+
+
 def test_detached_run_returns_at_once_and_prints_nothing(pyrunc, bundle):
     name = pyrunc.id()
     result = pyrunc("run", "-d", "--bundle", bundle.args("sleep", "1000").save(), name)
