@@ -10,7 +10,7 @@ import socket
 from pyrunc import console, jsonio
 from pyrunc._core import lib
 from pyrunc.commands import SPEC_VERSION
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,5 +57,5 @@ def _send(path: str, document: bytes, listener: int) -> None:
             sent = socket.send_fds(sock, [document], [listener])
             sock.sendall(document[sent:])  # none, unless the document is huge
         except OSError as err:
-            why = strerror(err.errno or 0)
+            why = reason(err)
             raise Error(f"cannot send seccomp fd to {path}: {why}") from err

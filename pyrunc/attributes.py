@@ -7,7 +7,7 @@ import os
 
 from pyrunc import files
 from pyrunc._core import ffi, lib
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def oom_score(pid: int, score: "int | None") -> None:
     try:
         files.write(f"/proc/{pid}/oom_score_adj", str(score))
     except OSError as err:
-        text = f"failed to update /proc/self/oom_score_adj: {strerror(err.errno or 0)}"
+        text = f"failed to update /proc/self/oom_score_adj: {reason(err)}"
         raise Error(text) from err
 
 
@@ -70,7 +70,7 @@ def affinity(pid: int, cpus: "set[int]") -> None:
     try:
         os.sched_setaffinity(pid, cpus)
     except OSError as err:
-        raise Error(f"error setting CPU affinity: {strerror(err.errno or 0)}") from err
+        raise Error(f"error setting CPU affinity: {reason(err)}") from err
 
 
 def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
@@ -78,7 +78,7 @@ def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
     try:
         os.sched_setaffinity(pid, range(MAX_CPUS))
     except OSError as err:
-        warn(f"unable to reset the CPU affinity: {strerror(err.errno or 0)}")
+        warn(f"unable to reset the CPU affinity: {reason(err)}")
 
 
 def absolute(path: str) -> str:
@@ -86,7 +86,7 @@ def absolute(path: str) -> str:
     try:
         return os.path.abspath(path)
     except OSError as err:  # a deleted working directory
-        raise Error(f"unable to make {path} absolute: {strerror(err.errno or 0)}") from err
+        raise Error(f"unable to make {path} absolute: {reason(err)}") from err
 
 
 def pid_file(path: str, pid: int) -> None:

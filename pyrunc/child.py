@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol
 
 from pyrunc import handshake, signals
 from pyrunc._core import ffi, lib
-from pyrunc.errors import Error, Timeout, strerror
+from pyrunc.errors import Error, Timeout, reason
 
 
 class HasFileno(Protocol):
@@ -184,7 +184,7 @@ class Process:
         except ProcessLookupError:
             pass
         except OSError as err:
-            text = f"unable to signal process {self.pid}: {strerror(err.errno or 0)}"
+            text = f"unable to signal process {self.pid}: {reason(err)}"
             raise Error(text) from err
 
 

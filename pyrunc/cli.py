@@ -16,7 +16,7 @@ import sys
 
 from pyrunc import commands, files, log
 from pyrunc.commands import ALIASES, GLOBALS, HELP, VERBS, Command, Option
-from pyrunc.errors import Error, UsageError, strerror
+from pyrunc.errors import Error, UsageError, reason, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def default_root() -> str:
         os.chmod(root, 0o1700)  # Sticky: the XDG rules let cleaners remove anything else.
     except OSError as err:
         hint = "$XDG_RUNTIME_DIR must be a directory this user can write to, or use --root"
-        raise Error(f"mkdir {root}: {strerror(err.errno or 0)} ({hint})") from err
+        raise Error(f"mkdir {root}: {reason(err)} ({hint})") from err
     return root
 
 
@@ -148,7 +148,7 @@ def _chosen_root(path: str) -> str:
     try:
         root = os.path.abspath(path)
     except OSError as err:
-        raise Error(f"getwd: {strerror(err.errno or 0)}") from err
+        raise Error(f"getwd: {reason(err)}") from err
     if root.strip("/") == "":
         raise Error("Option --root argument should not be set to /")
     return "/" + root.lstrip("/")

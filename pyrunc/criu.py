@@ -19,7 +19,7 @@ import socket
 
 from pyrunc import criu_messages, hooks, log, signals
 from pyrunc.criu_messages import TYPES
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Criu:
             )
         except OSError as err:
             self.socket.close()
-            raise Error(f"fork/exec {path}: {strerror(err.errno or 0)}") from err
+            raise Error(f"fork/exec {path}: {reason(err)}") from err
         finally:
             theirs.close()
             for fd in high:
@@ -136,14 +136,14 @@ class Criu:
         try:
             self.socket.send(request.SerializeToString())
         except OSError as err:
-            raise Error(f"unable to write to criu: {strerror(err.errno or 0)}") from err
+            raise Error(f"unable to write to criu: {reason(err)}") from err
 
     def _receive(self, failure: "BaseException | None") -> "tuple[Any, list[int]]":
         """The next message, and the descriptors that came along."""
         try:
             data, fds, flags, _ = socket.recv_fds(self.socket, PACKET, 4, socket.MSG_CMSG_CLOEXEC)
         except OSError as err:
-            raise Error(f"unable to read from criu: {strerror(err.errno or 0)}") from err
+            raise Error(f"unable to read from criu: {reason(err)}") from err
         try:
             if not data:
                 raise failure or Error("unexpected EOF")

@@ -32,7 +32,7 @@ class Error(Exception):
     @classmethod
     def os(cls, op: str, path: object, err: OSError) -> "Error":
         """`open /x: no such file or directory`: op and path, then what errno means."""
-        return cls(f"{op} {path}: {strerror(err.errno or 0)}")
+        return cls(f"{op} {path}: {reason(err)}")
 
 
 class NoContainer(Error):
@@ -49,6 +49,11 @@ class UsageError(Error):
 
 class Timeout(Error, TimeoutError):
     """What was waited for has not happened in time."""
+
+
+def reason(err: OSError) -> str:
+    """Why a call failed: its errno in words, or those of a timeout of Python's, which has none."""
+    return strerror(err.errno) if err.errno else str(err)
 
 
 def strerror(number: int) -> str:

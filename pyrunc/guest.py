@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from pyrunc import handshake, log
 from pyrunc._core import lib
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 T = TypeVar("T")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
@@ -75,7 +75,7 @@ def looking() -> Iterator[None]:
         raise
     except OSError as err:
         path = f" {err.filename}:" if err.filename else ""
-        raise Error(f"unexpected error:{path} {strerror(err.errno or 0)}") from err
+        raise Error(f"unexpected error:{path} {reason(err)}") from err
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ import select
 
 from pyrunc import attributes, procfs
 from pyrunc._core import ffi, lib
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason, strerror
 from pyrunc.plan import Plan
 
 TYPE_CHECKING = False
@@ -108,7 +108,7 @@ def spawn(
         finally:
             os.close(pair[1])
     except OSError as err:
-        raise Error(f"unable to start init: {strerror(err.errno or 0)}") from err
+        raise Error(f"unable to start init: {reason(err)}") from err
     finally:
         os.close(exe)
         if memfd >= 0:
@@ -144,7 +144,7 @@ def converse(
         try:
             data = os.read(init.socket, HEAD + lib.PLAN_MAX_TEXT)
         except OSError as err:
-            raise Error(f"unable to read from init: {strerror(err.errno or 0)}") from err
+            raise Error(f"unable to read from init: {reason(err)}") from err
         if not data:
             break
         if len(data) < HEAD:
@@ -240,7 +240,7 @@ def _go(init: Init, fd: int = -1) -> None:
             os.write(init.socket, b"g")
     except OSError as err:
         if err.errno not in GONE:  # init would wait for it, and we for init
-            raise Error(f"unable to talk to init: {strerror(err.errno or 0)}") from err
+            raise Error(f"unable to talk to init: {reason(err)}") from err
 
 
 def _how_ended(init: Init) -> str:

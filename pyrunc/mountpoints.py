@@ -7,7 +7,7 @@ import os
 
 from pyrunc import beneath
 from pyrunc._core import lib
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason, strerror
 
 ROOT = "criu-root"  # in the container's directory
 
@@ -26,7 +26,7 @@ def _walk(root: str, path: str, make: "str | None") -> str:
     try:
         found, fd = beneath.walk(root, path, make)
     except OSError as err:
-        raise Error(f"unable to prepare mountpoint {path}: {strerror(err.errno or 0)}") from err
+        raise Error(f"unable to prepare mountpoint {path}: {reason(err)}") from err
     if fd >= 0:
         os.close(fd)
     return found

@@ -11,7 +11,7 @@ namespace ends, the kernel gives hardware back and destroys the rest.
 import os
 
 from pyrunc._core import lib
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Move:
             self.there = _socket(self.place)
         except OSError as err:
             self.close()
-            why = strerror(err.errno or 0)
+            why = reason(err)
             raise Error(f"unable to open the container's network namespace: {why}") from err
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Move:
             try:
                 self._move(name, options.get("name", ""))
             except OSError as err:
-                why = strerror(err.errno or 0)
+                why = reason(err)
                 raise Error(f'unable to move network device "{name}": {why}') from err
 
     def _move(self, name: str, wanted: str) -> None:
@@ -118,7 +118,7 @@ class Move:
                     device.index = back.index
                     _revive(self.here, device, device.up)
             except OSError as err:
-                failed = failed or f"network device {device.name}: {strerror(err.errno or 0)}"
+                failed = failed or f"network device {device.name}: {reason(err)}"
         os.close(home)
         self.close()
         if failed:

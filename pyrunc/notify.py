@@ -15,7 +15,7 @@ import socket
 import time
 
 from pyrunc import log, procfs
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Relay:
                 sock.send(b"MAINPID=%d\n" % pid)
                 socket.send_fds(sock, [b"BARRIER=1"], [other])
         except OSError as err:
-            log.warning(f"unable to notify {os.environ[VARIABLE]}: {strerror(err.errno or 0)}")
+            log.warning(f"unable to notify {os.environ[VARIABLE]}: {reason(err)}")
         finally:
             os.close(other)
         return end

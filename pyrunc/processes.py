@@ -8,7 +8,7 @@ import os
 
 from pyrunc import procfs, signals
 from pyrunc.cgroups import fs
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def send(record: "dict[str, Any]", number: int) -> None:
     except ProcessLookupError:
         raise Error("unable to signal init: os: process already finished") from None
     except OSError as err:
-        raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
+        raise Error(f"unable to signal init: {reason(err)}") from err
 
 
 def kill_all(paths: "dict[str, str]", number: int) -> None:
@@ -98,7 +98,7 @@ def kill(record: "dict[str, Any]") -> None:
             except ProcessLookupError:
                 pass  # it has just died, which is all we want
             except OSError as err:
-                raise Error(f"unable to signal init: {strerror(err.errno or 0)}") from err
+                raise Error(f"unable to signal init: {reason(err)}") from err
         else:
             kill_all(paths, KILL)
         if fs.frozen(paths):

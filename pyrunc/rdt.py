@@ -11,7 +11,7 @@ those are (`pyrunc.rdt`), so nothing is removed that was there before.
 import os
 
 from pyrunc import files
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,9 +167,9 @@ def write(group: str, name: str, data: str) -> None:
 
 
 def _error(verb: str, path: str, err: OSError, data: str = "") -> Error:
-    text = f"{verb} {path}: {strerror(err.errno or 0)}"
+    text = f"{verb} {path}: {reason(err)}"
     if data and verb == "write" and path.endswith("schemata"):
-        text = f"{verb} {path} {data.strip()!r}: {strerror(err.errno or 0)}"
+        text = f"{verb} {path} {data.strip()!r}: {reason(err)}"
     try:
         status = files.read_text(f"{root()}/info/last_cmd_status")
     except OSError:

@@ -19,7 +19,7 @@ import os
 
 from pyrunc import _schema, files, jsonio
 from pyrunc.commands import SPEC_VERSION
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def enter(bundle: str) -> str:
             from pyrunc import blame
 
             raise blame.os_error("chdir", bundle, err) from err
-        raise Error(f"getwd: {strerror(err.errno or 0)}") from err
+        raise Error(f"getwd: {reason(err)}") from err
 
 
 def load(path: str = FILE) -> "Doc":

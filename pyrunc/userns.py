@@ -8,7 +8,7 @@ user_namespaces(7), time_namespaces(7).
 import os
 
 from pyrunc import files
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _run(tool: str, args: "list[str]") -> int:
     try:
         pid = os.posix_spawnp(tool, [tool, *args], os.environ, file_actions=actions)
     except OSError as err:
-        raise Error(f"unable to run {tool}: {strerror(err.errno or 0)}") from err
+        raise Error(f"unable to run {tool}: {reason(err)}") from err
     finally:
         os.close(null)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -8,7 +8,7 @@ import os
 import stat
 
 from pyrunc import beneath
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _rows(root: str, path: str, count: int, what: str) -> "Iterator[tuple[list[s
         finally:
             os.close(fd)
     except OSError as err:
-        raise Error(f"{what}: open {path}: {strerror(err.errno or 0)}") from err
+        raise Error(f"{what}: open {path}: {reason(err)}") from err
     for line in data.split(b"\n"):
         fields = os.fsdecode(line).split(":")
         if len(fields) >= count:

@@ -14,7 +14,7 @@ import errno
 import os
 
 from pyrunc.cgroups.fs import read
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def apply_v1(path: str, rules: "list[Rule]") -> None:
                 os.write(fds[allow], text.encode())
             except OSError as err:
                 name = f"{path}/devices.{'allow' if allow else 'deny'}"
-                what = strerror(err.errno or 0)
+                what = reason(err)
                 raise Error(f'failed to write "{text}": write {name}: {what}') from err
     finally:
         for fd in fds.values():

@@ -12,7 +12,7 @@ import os
 import time
 
 from pyrunc import log, procfs
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason, strerror
 
 PATIENCE = 10.0  # seconds until a frozen, or emptied, cgroup has to have become so
 GONE = (errno.ENOENT, errno.ENODEV)
@@ -78,7 +78,7 @@ def write(directory: str, name: str, value: "str | int", ignore: "tuple[int, ...
         if err.errno in ignore:
             return err.errno or 0
         data = log.quote(str(value))
-        raise Error(f"failed to write {data}: write {path}: {strerror(err.errno or 0)}") from err
+        raise Error(f"failed to write {data}: write {path}: {reason(err)}") from err
     finally:
         os.close(fd)
 
@@ -266,7 +266,7 @@ def kill_all(paths: "dict[str, str]", number: int) -> None:
             except ProcessLookupError:
                 pass
             except OSError as err:
-                raise Error(f"kill {pid}: {strerror(err.errno or 0)}") from err
+                raise Error(f"kill {pid}: {reason(err)}") from err
     finally:
         freeze(paths, False)
 

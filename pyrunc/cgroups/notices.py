@@ -12,7 +12,7 @@ import os
 import select
 
 from pyrunc.cgroups import fs
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Notices:
             self._open.append(event)
             control = os.open(f"{folder}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as err:
-            raise Error(f"unable to watch {folder}: {strerror(err.errno or 0)}") from err
+            raise Error(f"unable to watch {folder}: {reason(err)}") from err
         try:
             fs.write(folder, "cgroup.event_control", f"{event} {control}")
         finally:
@@ -111,4 +111,4 @@ def _content(fd: int) -> "str | None":
     except OSError as err:
         if err.errno in fs.GONE:
             return None
-        raise Error(f"read cgroup events: {strerror(err.errno or 0)}") from err
+        raise Error(f"read cgroup events: {reason(err)}") from err

@@ -13,7 +13,7 @@ import os
 import time
 
 from pyrunc.cgroups.fs import frozen, is_v2, pids, read, write
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, reason
 from pyrunc.log import quote
 
 TYPE_CHECKING = False
@@ -146,7 +146,7 @@ def _create_v2(
         if wanted & set(available):
             raise Error(
                 "rootless needs no limits + no cgrouppath when no permission is granted for "
-                f"cgroups: mkdir {err.filename}: {strerror(err.errno or 0)}"
+                f"cgroups: mkdir {err.filename}: {reason(err)}"
             ) from err
         discard(created)
         created.clear()
@@ -229,7 +229,7 @@ def join(paths: "dict[str, str]", pid: int, tolerant: bool = False) -> None:
                 discard([paths.pop(name)])
                 continue
             op = "write" if err.filename is None else "open"
-            raise Error(f"failed to write {pid}: {op} {path}: {strerror(err.errno or 0)}") from err
+            raise Error(f"failed to write {pid}: {op} {path}: {reason(err)}") from err
 
 
 def _enter(fd: int, pid: int) -> None:

@@ -51,7 +51,7 @@ def run(opts: "dict[str, Any]") -> None:
 def listing(args: "list[str]") -> str:
     """What the host's ps prints."""
     from pyrunc import files, signals
-    from pyrunc.errors import Error, strerror
+    from pyrunc.errors import Error, reason
 
     reader, writer = os.pipe()
     try:
@@ -66,7 +66,7 @@ def listing(args: "list[str]") -> str:
         os.close(reader)
         if err.errno == 2:  # ENOENT
             raise Error('exec: "ps": executable file not found in $PATH') from None
-        raise Error(f"fork/exec ps: {strerror(err.errno or 0)}") from err
+        raise Error(f"fork/exec ps: {reason(err)}") from err
     finally:
         os.close(writer)
     output = os.fsdecode(files.read_fd(reader))
