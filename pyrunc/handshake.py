@@ -143,6 +143,8 @@ def converse(
             _wait(init, idle, ahead)
         try:
             data = os.read(init.socket, HEAD + lib.PLAN_MAX_TEXT)
+        except ConnectionResetError:
+            continue  # init died before it read an answer; what it said before comes now
         except OSError as err:
             raise Error(f"unable to read from init: {reason(err)}") from err
         if not data:
@@ -235,12 +237,14 @@ def _go(init: Init, fd: int = -1) -> None:
 
             with socket.socket(fileno=os.dup(init.socket)) as sock:
                 socket.send_fds(sock, [b"g"], [fd])
-            os.close(fd)
         else:
             os.write(init.socket, b"g")
     except OSError as err:
         if err.errno not in GONE:  # init would wait for it, and we for init
             raise Error(f"unable to talk to init: {reason(err)}") from err
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _how_ended(init: Init) -> str:

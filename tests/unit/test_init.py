@@ -276,6 +276,33 @@ def test_a_stage_that_is_killed_before_it_tells_the_pid_of_the_next_is_the_end()
     stage.wait()
 
 
+def test_init_that_dies_with_an_answer_unread_has_ended() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stage = subprocess.Popen(["sleep", "100"])
+    init = handshake.Init(Plan(), stage.pid, ours.detach())
+    os.write(init.socket, b"g")
+    stage.kill()
+    theirs.send(struct.pack("<IIIiQ", lib.MSG_WARN, 0, lib.STEP_AMBIENT, 1, 1))
+    theirs.close()
+    heard: list[str] = []
+    with pytest.raises(Error, match="^init ended before the container was ready: signal: killed$"):
+        handshake.converse(init, lambda *_: None, heard.append)
+    assert len(heard) == 1  # what it said before
+    handshake.end(init)
+    stage.wait()
+
+
+def test_a_descriptor_for_init_is_closed_also_when_init_is_gone() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.close()
+    init = handshake.Init(Plan(), 0, ours.detach())
+    fd = os.open("/", os.O_RDONLY)
+    handshake._go(init, fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    handshake.close(init)
+
+
 def test_only_a_child_of_ours_can_be_the_next_stage() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stage = subprocess.Popen(["true"])
