@@ -202,7 +202,7 @@ def state(root: str, record: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def start(root: str, id: str, before: "Callable[[], None] | None" = None) -> "dict[str, Any]":
-    """Let a created container run its program, after a call of before(). Its record."""
+    """Let a created container run its program, after a call of before(). Returns its record."""
     fd = lock(root, id)
     try:
         record = load(root, id)
@@ -213,9 +213,9 @@ def start(root: str, id: str, before: "Callable[[], None] | None" = None) -> "di
             raise Error("cannot start a container in the paused state")
         if now != "created":
             raise Error("cannot start an already running container")
-        fifo = open_fifo(root, record)
         if before:
             before()
+        fifo = open_fifo(root, record)
         try:
             release(root, record, fifo)
             poststart(record)
@@ -262,7 +262,9 @@ def _wait_for_exec(fifo: int) -> None:
     poll.poll()
     reader = os.open(f"/proc/self/fd/{fifo}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        raise Error(os.read(reader, 65536).decode("utf-8", "replace").strip())
+        text = os.read(reader, 65536).decode("utf-8", "replace").strip()
+        # Our own byte is still there: init was killed before it took it.
+        raise Error("container process is already dead" if text == "0" else text)
     except BlockingIOError:
         pass  # our own end is open, and nothing was written
     finally:
@@ -356,15 +358,10 @@ def remove_directory(path: str) -> None:
 def poststop(record: "dict[str, Any]") -> None:
     """Run the poststop hooks; a failing one is a warning and the others still run (spec 1.3)."""
     todo = _hooks(record, "poststop")
-    if not todo:
-        return
-    from pyrunc import hooks, log
+    if todo:
+        from pyrunc import hooks
 
-    state = hook_state(record, "stopped")
-    for index, hook in enumerate(todo):
-        failure = hooks.run_one(hook, state)
-        if failure:
-            log.warning(f"error running poststop hook #{index}: {failure}")
+        hooks.try_all("poststop", todo, hook_state(record, "stopped"))
 
 
 def _intent(path: str) -> "dict[str, Any] | None":

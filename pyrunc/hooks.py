@@ -9,7 +9,7 @@ and a hook that never reads its stdin gives no EPIPE.
 
 import os
 
-from pyrunc import files, procfs, signals
+from pyrunc import files, log, procfs, signals
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
@@ -25,6 +25,14 @@ def run(name: str, hooks: "list[dict[str, Any]]", state: str) -> None:
         failure = run_one(hook, state)
         if failure:
             raise Error(f"error running {name} hook #{index}: {failure}")
+
+
+def try_all(name: str, hooks: "list[dict[str, Any]]", state: str) -> None:
+    """Run every hook of one kind in order, whatever happens; each failure is a warning."""
+    for index, hook in enumerate(hooks):
+        failure = run_one(hook, state)
+        if failure:
+            log.warning(f"error running {name} hook #{index}: {failure}")
 
 
 def run_one(hook: "dict[str, Any]", state: str) -> str:

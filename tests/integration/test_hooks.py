@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -191,6 +192,22 @@ def test_failing_poststart_hook_kills_the_container(pyrunc, bundle, hooks):
     assert "error running poststart hook #0: exit status 1" in message
     assert pyrunc.names() == []
     assert hooks.marks() == ["poststop"]
+
+
+def test_no_poststart_where_init_died_before_it_was_let_go(pyrunc, bundle, hooks):
+    hooks.mark("poststart")
+    name = pyrunc.create(bundle.sh("sleep 100"))
+    pid = pyrunc.pid(name)
+    fifo = f"{pyrunc.root}/{name}/exec.fifo"
+    os.kill(pid, signal.SIGSTOP)
+    with pyrunc.popen("start", name, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: not os.path.exists(fifo), what="byte in the fifo")
+        os.kill(pid, signal.SIGKILL)
+        message = process.communicate(timeout=30)[1]
+    assert process.returncode == 1
+    assert "container process is already dead" in message
+    assert hooks.marks() == []
+    assert pyrunc.names() == []
 
 
 def test_poststart_comes_after_the_program_was_executed(pyrunc, bundle, hooks):
