@@ -84,6 +84,9 @@ def loads(data: bytes) -> "Any":
         if text[:1] in SPACE:
             start = len(text) - len(text.lstrip(SPACE))
         value = _scan(text, start)[0]
+        if "\\ud" in text or "\\uD" in text:  # perhaps half of a surrogate pair
+            value = _whole(value)
+        return value
     except RecursionError:
         raise Error("exceeded max depth") from None
     except (ValueError, StopIteration, SystemError):
@@ -91,9 +94,6 @@ def loads(data: bytes) -> "Any":
         from pyrunc import jsonfault
 
         raise Error(jsonfault.describe(data)) from None
-    if "\\ud" in text or "\\uD" in text:  # perhaps half of a surrogate pair
-        value = _whole(value)
-    return value
 
 
 def _whole(value: "Any") -> "Any":

@@ -109,6 +109,15 @@ def test_a_fault_is_worded_as_in_go(data, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("depth", [700, 1500])
+def test_the_search_for_surrogates_has_a_limit_too(depth):
+    # Which depth is too much for the scanner, and which only for us, depends on the interpreter.
+    try:
+        jsonio.loads(b"[" * depth + b'"\\ud800"' + b"]" * depth)
+    except Error as err:
+        assert str(err) == "exceeded max depth"
+
+
 def test_an_endless_number_is_refused():
     with pytest.raises(Error, match="invalid number"):
         jsonio.loads(b"9" * 5000)
