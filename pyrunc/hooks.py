@@ -46,6 +46,8 @@ def run_one(hook: "dict[str, Any]", state: str) -> str:
             from pyrunc import blame
 
             return blame.os_error("fork/exec", hook["path"], err).message
+        except ValueError as err:  # a NUL byte, or an empty argv[0]
+            return f"fork/exec {hook['path']}: {err}"
         status = _wait(pid, hook.get("timeout"))
         if status is None:
             return f"hook ran past specified timeout of {float(hook['timeout']):.1f}s"

@@ -16,6 +16,7 @@ import os
 import time
 
 from pyrunc import files
+from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def same_namespace(path: str, type: str) -> bool:
     own = f"/proc/self/ns/{NAMESPACE_FILES.get(type, type)}"
     try:
         there = os.stat(path)
+    except ValueError:  # a NUL byte, which no path has
+        raise Error(f"stat {path}: invalid argument") from None
     except OSError as err:
         from pyrunc import blame
 

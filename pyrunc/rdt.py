@@ -46,7 +46,7 @@ def prepare(record: "Doc", wanted: "Doc") -> None:
     if not top:
         raise Error("intelRdt is specified in config, but Intel RDT is not enabled")
     name = wanted.get("closID", "")
-    if name in (".", "..") or "/" in name and name != "/" or "\n" in name:
+    if name in (".", "..") or "/" in name and name != "/" or "\n" in name or "\0" in name:
         raise Error(f'invalid intelRdt.ClosID "{name}"')
     for member, (resource, what, _) in SCHEMAS.items():
         if wanted.get(member) and not os.path.isdir(f"{top}/info/{resource}"):

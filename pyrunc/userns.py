@@ -79,7 +79,7 @@ def check_mounts(linux: "Doc", mounts: "list[Doc]") -> None:
     for mount in mounts:
         for option in mount.get("options", ()):
             kind, _, id = option.partition("=")
-            if kind not in ("uid", "gid") or not id.isdigit():
+            if kind not in ("uid", "gid") or not (id.isascii() and id.isdigit()):
                 continue
             if host_id(linux.get(f"{kind}Mappings", []), int(id)) is None:
                 raise Error(

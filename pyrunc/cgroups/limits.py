@@ -187,11 +187,11 @@ def check_entries(resources: "dict[str, Any]") -> None:
 
 
 def check_name(name: str) -> None:
-    if "/" in name:
+    if "/" in name or "\0" in name:
         raise Error(f"unified resource {quote(name)} must be a file name (no slashes)")
 
 
 def check_page(size: str) -> None:
     """A huge page size is a part of a file's name."""
-    if "/" in size:
+    if "/" in size or "\0" in size:
         raise Error(f"invalid huge page size {quote(size)}")

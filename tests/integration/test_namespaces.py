@@ -76,6 +76,11 @@ def test_namespace_path_that_does_not_exist(pyrunc, bundle):
     assert pyrunc.names() == []
 
 
+def test_namespace_path_with_a_nul_byte(pyrunc, bundle):
+    result = pyrunc.create(bundle.namespace("ipc", "/proc/\0"), code=1)
+    assert result.message.endswith("stat /proc/\0: invalid argument")
+
+
 def test_namespace_path_of_another_kind(pyrunc, bundle):
     bundle.namespace("network", "/proc/self/ns/uts")
     pyrunc.run(bundle, code=1)

@@ -265,6 +265,7 @@ def test_nothing_to_update(rdt, bundle):
         ({"closID": "."}, 'invalid intelRdt.ClosID "."'),
         ({"closID": ".."}, 'invalid intelRdt.ClosID ".."'),
         ({"closID": "a/b"}, 'invalid intelRdt.ClosID "a/b"'),
+        ({"closID": "a\0b"}, 'invalid intelRdt.ClosID "a\0b"'),
         ({"schemata": ["L3:0=f\nMB:0=1"]}, "a line of intelRdt's schemata has a newline"),
         ({"schemata": ["XX:0=f"]}, "last_cmd_status: Unknown or unsupported resource name"),
     ],

@@ -142,6 +142,8 @@ def test_unified_needs_v2():
 def test_unified_keys_are_file_names():
     text = 'unified resource "../x" must be a file name (no slashes)'
     assert refused(limits.validate, {"unified": {"../x": "1"}}, "v2") == text
+    text = 'unified resource "a.b\\x00" must be a file name (no slashes)'
+    assert refused(limits.validate, {"unified": {"a.b\0": "1"}}, "v2") == text
 
 
 def test_a_refused_value_is_quoted_whatever_its_type():
@@ -449,9 +451,10 @@ def test_v2_unified_errors(v2):
     )
 
 
-def test_huge_page_sizes_are_no_paths(v1):
-    entry = [{"pageSize": "../../x", "limit": 1}]
-    assert refused(v1.apply, hugepageLimits=entry) == 'invalid huge page size "../../x"'
+@pytest.mark.parametrize(("size", "shown"), [("../../x", "../../x"), ("2\0MB", "2\\x00MB")])
+def test_huge_page_sizes_are_no_paths(v1, size, shown):
+    entry = [{"pageSize": size, "limit": 1}]
+    assert refused(v1.apply, hugepageLimits=entry) == f'invalid huge page size "{shown}"'
 
 
 def test_rootless_without_a_cgroup_of_its_own_has_nothing_to_set():

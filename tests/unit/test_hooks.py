@@ -54,6 +54,19 @@ def test_no_args_mean_the_path(args):
     assert hooks.run_one(hook, "{}") == "exit status 1, stdout: , stderr: "
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"path": "/bin/tr\0ue"}, "embedded null byte"),
+        ({"path": "/bin/true", "args": ["true", "a\0b"]}, "embedded null byte"),
+        ({"path": "/bin/true", "env": ["A=b\0c"]}, "embedded null byte"),
+        ({"path": "/bin/true", "args": [""]}, "posix_spawn: argv first element cannot be empty"),
+    ],
+)
+def test_what_no_program_can_be_given_is_a_failure_of_the_hook(more, why):
+    assert hooks.run_one(more, "{}") == f"fork/exec {more['path']}: {why}"
+
+
 def test_there_is_no_path_search():
     assert hooks.run_one({"path": "true"}, "{}") == "fork/exec true: no such file or directory"
 

@@ -42,6 +42,7 @@ def test_owners_in_mount_options():
     userns.check_mounts(linux, [{"options": ["uid=0", "gid=0", "size=5"]}])
     with pytest.raises(Error, match="cannot specify gid=5 mount option for rootless container: "):
         userns.check_mounts(linux, [{"options": ["gid=5"]}])
+    userns.check_mounts(linux, [{"options": ["uid=\u00b2"]}])  # a digit, but not of a number
 
 
 def test_maps_of_a_process():
