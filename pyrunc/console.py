@@ -20,7 +20,7 @@ of ours is not its business.
 import os
 import sys
 
-from pyrunc import handshake, relay, signals
+from pyrunc import handshake, log, relay, signals
 from pyrunc._core import ffi, lib
 from pyrunc.errors import Error, strerror
 from pyrunc.relay import Copy
@@ -149,6 +149,7 @@ class Foreground:
                     status = _reap(init)
                     if status is not None:
                         self._notify()  # what came before the end may have come after the look
+                        log.debug("process exited", pid=init.pid, status=exit_code(status))
                         return status
                     continue
                 if not self._forward(init, number):

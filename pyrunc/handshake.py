@@ -31,7 +31,7 @@ import errno
 import os
 import select
 
-from pyrunc import attributes, procfs
+from pyrunc import attributes, log, procfs
 from pyrunc._core import ffi, lib
 from pyrunc.errors import Error, reason, strerror
 from pyrunc.plan import Plan
@@ -113,7 +113,31 @@ def spawn(
         os.close(exe)
         if memfd >= 0:
             os.close(memfd)
+    if log.debugging():
+        _announce(plan, pid)
     return Init(plan, pid, pair[0])
+
+
+def _announce(plan: Plan, pid: int) -> None:
+    """What init is about to do, for --debug; the words of runc, where it has some."""
+    from pyrunc import listing
+
+    mask = sum(1 << cpu for cpu in os.sched_getaffinity(0))  # inherited
+    lines = [f"nsexec[{pid}]: => nsexec container setup", f"nsexec[{pid}]: affinity: {mask:#x}"]
+    # Without environments: they are full of passwords.
+    lines += listing.text(plan, ("env", "before", "after")).splitlines()
+    for line in lines:
+        log.relay("debug", line)
+
+
+def _report(kind: int, step: int, value: int) -> None:
+    """A message of init's, for --debug."""
+    from pyrunc import listing
+
+    if kind == lib.MSG_PID:
+        log.relay("debug", f"nsexec-{step}: forward stage-{step + 1} pid ({value})")
+    elif kind == lib.MSG_SYNC:
+        log.relay("debug", f"child process in init(): {listing.SYNC_NAMES.get(value)}")
 
 
 def converse(
@@ -155,6 +179,8 @@ def converse(
             int.from_bytes(data[at : at + 4], "little", signed=at == 12) for at in (0, 4, 8, 12)
         )
         value = int.from_bytes(data[16:24], "little")
+        if log.debugging():
+            _report(kind, step, value)
         if kind == lib.MSG_PID:
             stages[step] = value
             while init.clones in stages:
@@ -189,6 +215,7 @@ def converse(
             _go(init, fd)
     if not ready:
         raise Error(f"init ended before the container was ready{_how_ended(init)}")
+    log.relay("debug", "init: closing the pipe to signal completion")
 
 
 def _succeed(init: Init, pid: int) -> None:

@@ -22,6 +22,7 @@ TAIL = 8192  # bytes of each output stream that an error repeats
 def run(name: str, hooks: "list[dict[str, Any]]", state: str) -> None:
     """Run every hook of one kind in order; the first failure is an Error and ends the list."""
     for index, hook in enumerate(hooks):
+        log.debug(f"running {name} hook #{index}: {hook['path']}")
         failure = run_one(hook, state)
         if failure:
             raise Error(f"error running {name} hook #{index}: {failure}")

@@ -183,13 +183,15 @@ def objects(plan: "Plan") -> "list[dict[str, Any]]":
     ]
 
 
-def text(plan: "Plan") -> str:
-    """The ops as lines: op, arguments, the spec key they come from."""
+def text(plan: "Plan", secret: "tuple[str, ...]" = ()) -> str:
+    """The ops as lines: op, arguments but the secret ones, the spec key they come from."""
     lines = []
     for name, args, origin in plan.ops:
         words = []
         for key, value in arguments(name, args).items():
             if value is None or value is False or value == [] or value == "" and key != "value":
+                continue
+            if key in secret:
                 continue
             words.append(word(value) if key in BARE else f"{key}={word(value)}")
         line = f"{name:10} {' '.join(words)}"

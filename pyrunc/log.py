@@ -76,9 +76,9 @@ def debugging() -> bool:
     return "debug" in _sink["levels"]
 
 
-def debug(message: str) -> None:
+def debug(message: str, **fields: object) -> None:
     """Something only --debug shows."""
-    _write("debug", message, {})
+    _write("debug", message, fields)
 
 
 def info(message: str, **fields: object) -> None:
@@ -146,10 +146,10 @@ def timestamp() -> str:
 
 
 def _write(level: str, message: str, fields: "dict[str, object]", caller: bool = True) -> None:
+    if level in LEVELS and level not in _sink["levels"]:
+        return
     if _sink["tell"]:
         _sink["tell"](level, message)
-        return
-    if level in LEVELS and level not in _sink["levels"]:
         return
     where: "dict[str, str]" = {}
     if caller and debugging():

@@ -1,5 +1,6 @@
 """run: create, start, wait, delete."""
 
+import json
 import os
 import signal
 import subprocess
@@ -102,3 +103,31 @@ def test_killed_runtime_leaves_a_container_that_can_be_deleted(pyrunc, bundle):
 def test_children_left_behind_do_not_keep_it(pyrunc, bundle):
     result = pyrunc.run(bundle.sh("sleep 100 & echo done"), timeout=20)
     assert result.stdout == "done\n"
+
+
+def test_debug_tells_what_is_done(pyrunc, bundle, tmp_path):
+    bundle.process["env"].append("PASSWORD=secret")
+    bundle.config["hooks"] = {"prestart": [{"path": "/bin/true"}]}
+    result = pyrunc("--debug", "run", "--bundle", bundle.args("true").save(), pyrunc.id())
+    assert result.stdout == ""
+    assert all(" level=debug " in line for line in result.stderr.splitlines())
+    assert "PASSWORD" not in result.stderr
+    told = [
+        "nsexec container setup",
+        "mounts[0]",
+        "argv=true",
+        "running prestart hook #0: /bin/true",
+    ]
+    told += ["child process in init(): ready", "closing the pipe", 'msg="process exited"']
+    at = [result.stderr.index(text) for text in told]
+    assert at == sorted(at)
+    assert result.stderr.endswith(" status=0\n")
+
+
+def test_debug_in_a_log_of_json_leaves_stderr_alone(pyrunc, bundle, tmp_path):
+    options = ("--debug", "--log", tmp_path / "log", "--log-format", "json")
+    result = pyrunc(*options, "run", "--bundle", bundle.sh("exit 7").save(), pyrunc.id(), code=7)
+    assert (result.stdout, result.stderr) == ("", "")
+    entries = [json.loads(line) for line in read(tmp_path / "log").splitlines()]
+    assert {entry["level"] for entry in entries} == {"debug"}
+    assert entries[-1]["status"] == 7

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -167,3 +168,10 @@ def test_affinity_outside_of_the_cpuset(pyrunc, bundle):
     name = pyrunc.up(bundle.args("sleep", "1000"))
     message = pyrunc("exec", name, "true", code=255).message
     assert message.endswith("error setting CPU affinity: invalid argument")
+
+
+def test_debug_shows_the_initial_affinity(pyrunc, bundle, cpus):
+    bundle.process["execCPUAffinity"] = {"initial": str(cpus[1])}
+    name = pyrunc.up(bundle.args("sleep", "1000"))
+    done = pyrunc("--debug", "exec", name, "true")
+    assert re.search(rf"nsexec\[\d+\]: affinity: {1 << cpus[1]:#x}\"", done.stderr)

@@ -53,6 +53,12 @@ def test_text(op, text):
     assert line(op) == text
 
 
+def test_arguments_may_be_secret():
+    plan = Plan()
+    plan.add("exec", 0, 1, "sh", "A=b")
+    assert listing.text(plan, ("env",)) == "exec       argv=sh\n"
+
+
 def test_origin_stands_behind():
     assert line(lambda p: p.mask("/x", origin="linux.maskedPaths[0]")).endswith(
         "  linux.maskedPaths[0]"

@@ -62,6 +62,15 @@ def test_debug_lines_need_debug(tmp_path):
     assert log.debugging()
 
 
+def test_who_is_told_instead_has_no_debug_lines_either(monkeypatch):
+    told = []
+    monkeypatch.setitem(log._sink, "tell", lambda *line: told.append(line))
+    log.debug("x")
+    log.relay("debug", "y")
+    log.warning("z")
+    assert told == [("warning", "z")]
+
+
 @pytest.mark.parametrize(
     ("level", "kept"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)]
 )
