@@ -33,6 +33,7 @@ _BOOLS = {"1": True, "t": True, "T": True, "true": True, "True": True, "TRUE": T
     "FALSE": False,
 }
 
+HELP_VERBS = ("help", "h")
 MANAGERS = ("cgroupfs", "systemd", "disabled")
 # An error must reach the caller in one write and fit the buffers engines read it into.
 _LONGEST_MESSAGE = 6000
@@ -107,8 +108,9 @@ def parse(argv: "list[str]", opts: "dict[str, Any] | None" = None) -> "Command |
         _show_help(opts)
         return None
     verb, rest = rest[0], rest[1:]
-    if verb in ("help", "h"):
-        _show_help(opts, rest[0] if rest else None)
+    if verb in HELP_VERBS:
+        topic = rest[0] if rest else None
+        _show_help(opts, None if topic in (*HELP_VERBS, "-h", "--help") else topic)
         return None
     _check_verb(verb)
     command = commands.load(verb)
@@ -183,8 +185,9 @@ def _check_rootless(command: Command, opts: "dict[str, Any]") -> None:
     elif opts["rootless"] in ("", "auto") or command.name not in ("create", "run", "restore"):
         opts["rootless"] = "auto"
     else:
+        lead = "" if command.name == "restore" else f"runc {command.name} failed: "
         shown = log.quote(opts["rootless"])
-        raise Error(f"strconv.ParseBool: parsing {shown}: invalid syntax")
+        raise Error(f"{lead}strconv.ParseBool: parsing {shown}: invalid syntax")
 
 
 def _check_verb(verb: str) -> None:

@@ -88,6 +88,7 @@ class Launch:
         self.hooks = self.spec.get("hooks") or {}
         self.terminal = bool(self.spec["process"].get("terminal"))
         self.console = -1
+        container.check_id(self.id)
         if self.terminal or opts["console_socket"]:
             from pyrunc import console
 
@@ -137,7 +138,6 @@ class Launch:
 
     def _claim(self) -> "tuple[dict[str, Any], str]":
         """Check everything and make what stands on the host: directory, intent, groups."""
-        container.check_id(self.id)
         linux = self.spec.get("linux") or {}
         mode = cgroups.mode()
         for text in cgroups.validate(linux.get("resources") or {}, mode):

@@ -86,6 +86,12 @@ def test_invalid_id(pyrunc, bundle, name):
     assert result.message == "runc create failed: invalid container ID format"
 
 
+def test_an_invalid_id_is_told_before_a_terminal_without_socket(pyrunc, bundle):
+    bundle.process["terminal"] = True  # as `spec` writes it
+    result = pyrunc("create", "--bundle", bundle.save(), "a/b", code=1)
+    assert result.message == "runc create failed: invalid container ID format"
+
+
 def test_empty_id(pyrunc, bundle):
     result = pyrunc("create", "--bundle", bundle.save(), "", code=1)
     assert "container id cannot be empty" in result.message

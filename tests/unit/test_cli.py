@@ -384,8 +384,10 @@ def test_rootless_is_checked_by_the_verbs_that_use_it():
     assert parsed("--rootless F create c")["rootless"] == "false"
     assert parsed("--rootless= create c")["rootless"] == "auto"
     assert parsed("--rootless=foo state c")["rootless"] == "auto"
-    with pytest.raises(Error, match='^strconv.ParseBool: parsing "foo": invalid syntax$'):
-        parsed("--rootless=foo create c")
+    for verb, lead in (("create", "runc create failed: "), ("restore", "")):
+        text = f'^{lead}strconv.ParseBool: parsing "foo": invalid syntax$'
+        with pytest.raises(Error, match=text):
+            parsed(f"--rootless=foo {verb} c")
 
 
 # main(): exit codes, and who is told what.
@@ -402,7 +404,21 @@ def message(line):
     return json.loads(line.partition(" msg=")[2])
 
 
-@pytest.mark.parametrize("argv", ["", "-h", "--help", "help", "h", "help kill", "--help kill"])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "",
+        "-h",
+        "--help",
+        "help",
+        "h",
+        "help kill",
+        "--help kill",
+        "help help",
+        "help h",
+        "h --help",
+    ],
+)
 def test_help_exits_0(argv, capfd):
     status, out, err = told(argv, capfd)
     assert status == 0
