@@ -20,6 +20,13 @@ from setuptools.command.build_py import build_py
 from distutils.command.build_scripts import build_scripts  # isort: skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+SCRIPT = """import sys
+
+from pyrunc.cli import main
+
+sys.argv.insert(0, "")  # main() wants what the front passes: something, then argv
+main()
+"""
 
 
 def load_build():
@@ -47,11 +54,23 @@ class BuildPackage(build_py):
 
 
 class BuildCommand(build_scripts):
-    """Compiles the front where distutils would copy a script."""
+    """Compiles the front where distutils would copy a script.
+
+    `pip install --editable` leaves the package in the source tree. Only `site` finds it there, and
+    the front does without `site`; so then the command is a script of Python's.
+    """
+
+    editable_mode = False
 
     def run(self):
         os.makedirs(self.build_dir, exist_ok=True)
-        load_build().build_front(os.path.join(self.build_dir, "pyrunc"))
+        command = os.path.join(self.build_dir, "pyrunc")
+        if not self.editable_mode:
+            load_build().build_front(command)
+            return
+        with open(command, "w", encoding="utf-8") as file:
+            file.write(f"#!{sys.executable} -I\n{SCRIPT}")
+        os.chmod(command, 0o755)
 
 
 setup(

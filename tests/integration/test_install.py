@@ -16,6 +16,9 @@ COMPLETIONS = [
     "fish/vendor_completions.d/pyrunc.fish",
 ]
 MANUAL = "share/man/man8"
+pytestmark = pytest.mark.skipif(
+    not os.path.exists(f"{TOP}/.venv/built"), reason="not built in this tree: make build"
+)
 
 
 def make(*args):
@@ -27,8 +30,6 @@ def make(*args):
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory):
     """Where it is installed, beside what others have there."""
-    if not os.path.exists(f"{TOP}/.venv/built"):
-        pytest.skip("not built in this tree: make build")
     path = tmp_path_factory.mktemp("prefix")
     for name in (f"{MANUAL}/runc.8", "bin/runc"):
         (path / name).parent.mkdir(parents=True)
@@ -55,6 +56,30 @@ def test_the_library_is_there(prefix):
     command = [prefix / "lib/pyrunc/bin/python", "-c", "import pyrunc; print(pyrunc.Container)"]
     done = subprocess.run(command, cwd="/", check=True, capture_output=True, text=True)
     assert done.stdout == "<class 'pyrunc.api.Container'>\n"
+
+
+def test_an_editable_install_runs_from_the_source_tree(tmp_path):
+    """There the package is where only `site` finds it, which the front does without."""
+    tree, venv = tmp_path / "tree", tmp_path / "venv"
+    built = shutil.ignore_patterns(".*", "build", "_core*", "_seccomp*", "_init", "_s*.py", "tests")
+    shutil.copytree(TOP, tree, ignore=built)
+    python = f"{TOP}/.venv/bin/python"
+    subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
+    # What builds it and what it depends on is here already, for the tests.
+    (site,) = venv.glob("lib/python*/site-packages")
+    there = f"{TOP}/.venv/{site.relative_to(venv)}"
+    for name in os.listdir(there):
+        if not name.startswith("pyrunc"):
+            os.symlink(f"{there}/{name}", site / name)
+    offline = ["--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]
+    pip = [venv / "bin/python", "-m", "pip", "install", *offline, "--editable", tree]
+    subprocess.run(pip, check=True, stdout=subprocess.DEVNULL)
+    (tree / "pyrunc/commands/spec.py").write_text('raise SystemExit("edited")\n')
+    for verb, status, text in (("spec", 1, "edited\n"), ("--version", 0, "\ncommit: pyrunc-")):
+        command = [venv / "bin/pyrunc", verb]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == status
+        assert text in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", COMPLETIONS)
