@@ -115,7 +115,14 @@ def test_a_hook_that_fails_ends_the_restore(pyrunc, bundle, counting, criu, tmp_
     pyrunc("checkpoint", "--image-path", tmp_path, counting, env=criu)
     bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/false"}]}
     done = pyrunc(
-        "restore", "--bundle", bundle.save(), "--image-path", tmp_path, "x", code=1, env=criu
+        "restore",
+        "--bundle",
+        bundle.save(),
+        "--image-path",
+        tmp_path,
+        pyrunc.id(),
+        code=1,
+        env=criu,
     )
     assert done.message.startswith("error running createRuntime hook #0: exit status 1")
     assert "x" not in pyrunc.names()
@@ -219,7 +226,14 @@ def test_what_criu_says_is_quoted(pyrunc, bundle, counting, criu, tmp_path):
     """An image of nothing cannot be restored."""
     (tmp_path / "descriptors.json").write_text('["/dev/null","/dev/null","/dev/null"]')
     done = pyrunc(
-        "restore", "--bundle", bundle.save(), "--image-path", tmp_path, "x", code=1, env=criu
+        "restore",
+        "--bundle",
+        bundle.save(),
+        "--image-path",
+        tmp_path,
+        pyrunc.id(),
+        code=1,
+        env=criu,
     )
     assert done.message.startswith("criu failed: type RESTORE errno ")
     assert f'--- Quoting \\"{tmp_path}/restore.log\\"' in done.stderr
@@ -237,7 +251,9 @@ def test_without_criu(pyrunc, bundle, counting, tmp_path):
     assert done.message == missing
     assert pyrunc.status(counting) == "running"
     (images / "descriptors.json").write_text("[]")
-    done = pyrunc("restore", "--bundle", bundle.path, "--image-path", images, "x", env=env, code=1)
+    done = pyrunc(
+        "restore", "--bundle", bundle.path, "--image-path", images, pyrunc.id(), env=env, code=1
+    )
     assert done.message == missing
     assert "x" not in pyrunc.names()
 
@@ -350,7 +366,7 @@ def test_a_new_profile_needs_a_new_criu(pyrunc, bundle, tmp_path, fake):
     (tmp_path / "descriptors.json").write_text("[]")
     args = ["restore", "--bundle", bundle.save(), "--image-path", tmp_path]
     for flag in ("--lsm-profile", "--lsm-mount-context"):
-        done = pyrunc(*args, flag, "selinux:x", "x", code=1, env=fake(version=[3, 15, 0]))
+        done = pyrunc(*args, flag, "selinux:x", pyrunc.id(), code=1, env=fake(version=[3, 15, 0]))
         assert done.message == f"{flag} requires at least CRIU 3.16"
 
 

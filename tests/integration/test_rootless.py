@@ -257,7 +257,8 @@ def test_without_newuidmap(user, mine):
     user.environment[-1] = "PATH=/nowhere"
     user.before[0] = shutil.which("setpriv")
     mine.linux["uidMappings"].append({"containerID": 1, "hostID": 200000, "size": 10})
-    argv = [shutil.which("env") if word == "env" else word for word in user.argv("run", "x")]
+    words = user.argv("run", user.id())
+    argv = [shutil.which("env") if word == "env" else word for word in words]
     done = subprocess.run(
         argv, cwd=mine.save(), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
