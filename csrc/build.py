@@ -26,12 +26,15 @@ INIT_SOURCES = [
     "init_process.c",
     "init_sched.c",
     "init_rootfs.c",
+    "init_device.c",
+    "init_mask.c",
     "init_console.c",
     "init_mount.c",
     "init_copy.c",
     "init_why.c",
     "init_why_exec.c",
     "init_filter.c",
+    "mount.c",
     "path.c",
 ]
 FRONT_SOURCES = ["front.c", "front_record.c", "front_verbs.c", "front_cgroup.c"]

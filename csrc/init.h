@@ -148,12 +148,13 @@ int op_hide(const struct args *a, struct failure *f);
 int op_move(const struct args *a, struct failure *f);
 int op_chroot(const struct args *a, struct failure *f);
 int op_symlink(const struct args *a, struct failure *f);
-int op_device(const struct args *a, struct failure *f);
-int op_source(const struct args *a, struct failure *f);
 int op_mkdir(const struct args *a, struct failure *f);
-int op_nullio(const struct args *a, struct failure *f);
 int op_unmount(const struct args *a, struct failure *f);
 int op_relabel(const struct args *a, struct failure *f);
+/* init_device.c */
+int op_device(const struct args *a, struct failure *f);
+int op_nullio(const struct args *a, struct failure *f);
+/* init_mask.c */
 int op_remount(const struct args *a, struct failure *f);
 int op_readonly(const struct args *a, struct failure *f);
 int op_mask(const struct args *a, struct failure *f);
@@ -162,6 +163,7 @@ int op_mount(const struct args *a, struct failure *f);
 int op_idmap(const struct args *a, struct failure *f);
 int op_tree(const struct args *a, struct failure *f);
 int op_bind(const struct args *a, struct failure *f);
+int op_source(const struct args *a, struct failure *f);
 /* init_console.c */
 int op_console(const struct args *a, struct failure *f);
 int op_pidfd(const struct args *a, struct failure *f);

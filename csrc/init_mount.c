@@ -4,6 +4,7 @@
 #include "mount.h"
 #include <asm/statfs.h>
 #include <linux/errno.h>
+#include <linux/magic.h>
 
 #define MNT_DETACH 2
 
@@ -18,196 +19,10 @@ enum {
 	MODE_DATA_MAX = 4096,
 };
 
-/* Flags of a mount, as against those of its filesystem. */
-#define ATTR_PLAIN                                                                                 \
-	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |            \
-	 MOUNT_ATTR_NOSYMFOLLOW)
-#define MS_ATIMES (MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME)
 /* What a user namespace may find locked. */
 #define MS_LOCKABLE (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_ATIMES)
-/* statfs(2) says these two in its own way. */
-#define ST_RELATIME 0x1000
-#define ST_NOSYMFOLLOW 0x2000
-
-/* --- mounting onto a descriptor --- */
-
-int mount_at(const char *source, int target, const char *type, u64 flags, const char *data)
-{
-	char to[FD_PATH_MAX];
-	long err;
-
-	fd_path(to, target);
-	err = sys1(__NR_fchdir, self.procfs);
-	if (err < 0)
-		return (int)err;
-	err = sys5(__NR_mount, source, to, type, flags, data);
-	(void)sys1(__NR_fchdir, self.root);
-	return (int)err;
-}
-
-int mount_reopen(const char *path, int flags, int target)
-{
-	int fd = path_open(path, flags);
-	u64 before, after;
-	struct statx st;
-	int err;
-
-	if (fd < 0)
-		return fd;
-	err = mount_id(target, &before);
-	if (err == 0)
-		err = mount_id(fd, &after);
-	if (err == 0)
-		err = fd_stat(fd, &st);
-	if (err == 0 && before == after)
-		err = -ESTALE;
-	/* Linux 5.8 also says whether this is the top of its mount. */
-	if (err == 0 && (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
-	    !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
-		err = -ESTALE;
-	if (err == 0)
-		return fd;
-	(void)close_fd(fd);
-	return err;
-}
-
-/* move_mount() has EINVAL for a directory on a file; mount(2), and everyone's reader, ENOTDIR. */
-static int wrong_type(int tree, int target)
-{
-	struct statx a, b;
-
-	if (fd_stat(tree, &a) < 0 || fd_stat(target, &b) < 0)
-		return 0;
-	return is_type(&a, S_IFDIR) != is_type(&b, S_IFDIR);
-}
-
-static int bind_old(int dir, const char *source, int target, const char *path, u64 flags)
-{
-	char from[FD_PATH_MAX];
-	int err;
-
-	if (!*source) {
-		fd_path(from, dir);
-		source = from;
-	}
-	err = mount_at(source, target, NULL, MS_BIND | flags, NULL);
-	return err < 0 ? err : mount_reopen(path, 0, target);
-}
-
-/* A detached copy of the mount at `source`. */
-static int clone_mount(int dir, const char *source, u64 flags)
-{
-	u32 how = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-
-	if (flags & MS_REC)
-		how |= AT_RECURSIVE;
-	return (int)sys3(__NR_open_tree, dir, source, how);
-}
-
-/* Attach a detached mount: returns `tree`; it is closed on failure. */
-static int attach_mount(int tree, int target)
-{
-	long err = sys5(__NR_move_mount, tree, "", target, "",
-			MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-
-	if (err == 0)
-		return tree;
-	if (err == -EINVAL && wrong_type(tree, target))
-		err = -ENOTDIR;
-	(void)close_fd(tree);
-	return (int)err;
-}
-
-int mount_bind(int dir, const char *source, int target, const char *path, u64 flags)
-{
-	int mnt = clone_mount(dir, source, flags);
-
-	if (mnt >= 0)
-		mnt = attach_mount(mnt, target);
-	return mnt == -ENOSYS ? bind_old(dir, source, target, path, flags) : mnt;
-}
 
 /* --- flags --- */
-
-static int mount_attr(int mnt, u32 how, const struct mount_attr *attr)
-{
-	return (int)sys5(__NR_mount_setattr, mnt, "", AT_EMPTY_PATH | how, attr, sizeof(*attr));
-}
-
-/* MS_* as what a remount would make of them; atime only if some atime flag is there. */
-static u64 to_attr(u64 flags)
-{
-	u64 attr = 0;
-
-	/* these four have the same number */
-	attr |= flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
-	if (flags & MS_NOSYMFOLLOW)
-		attr |= MOUNT_ATTR_NOSYMFOLLOW;
-	if (flags & MS_NODIRATIME)
-		attr |= MOUNT_ATTR_NODIRATIME;
-	if (flags & MS_STRICTATIME)
-		attr |= MOUNT_ATTR_STRICTATIME;
-	else if (flags & MS_NOATIME)
-		attr |= MOUNT_ATTR_NOATIME;
-	return attr;
-}
-
-static u64 atime_mask(u64 flags)
-{
-	return flags & MS_ATIMES ? MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME : 0;
-}
-
-static int present_flags(int mnt, u64 *ret_flags)
-{
-	struct statfs st;
-	long err = sys2(__NR_fstatfs, mnt, &st);
-	u64 has = (u64)st.f_flags, flags;
-
-	if (err < 0)
-		return (int)err;
-	flags = has & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME);
-	if (has & ST_RELATIME)
-		flags |= MS_RELATIME;
-	if (has & ST_NOSYMFOLLOW)
-		flags |= MS_NOSYMFOLLOW;
-	if (!(flags & (MS_NOATIME | MS_RELATIME)))
-		flags |= MS_STRICTATIME;
-	*ret_flags = flags;
-	return 0;
-}
-
-int mount_add_flags(int mnt, u64 flags)
-{
-	struct mount_attr attr = {
-		.attr_set = to_attr(flags),
-		.attr_clr = flags & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME) ? MOUNT_ATTR__ATIME
-										: 0,
-	};
-	int err = mount_attr(mnt, 0, &attr);
-	u64 has;
-
-	if (err != -ENOSYS)
-		return err;
-	err = present_flags(mnt, &has);
-	if (err < 0)
-		return err;
-	if (attr.attr_clr)
-		has &= ~(u64)(MS_NOATIME | MS_RELATIME | MS_STRICTATIME);
-	return mount_at(NULL, mnt, NULL, MS_BIND | MS_REMOUNT | has | flags, NULL);
-}
-
-/* Give the mount exactly these flags; its atime mode stays unless one is asked for. */
-static int mount_exact_flags(int mnt, u64 flags)
-{
-	struct mount_attr attr = { .attr_set = to_attr(flags) };
-	int err;
-
-	attr.attr_clr = (ATTR_PLAIN & ~attr.attr_set) | atime_mask(flags);
-	err = mount_attr(mnt, 0, &attr);
-	if (err == -ENOSYS)
-		err = mount_at(NULL, mnt, NULL, MS_BIND | MS_REMOUNT | flags, NULL);
-	return err;
-}
 
 /*
  * What `atime`, `diratime` and `nostrictatime` make of the mount's atime flags, which mount(2) would
@@ -218,7 +33,7 @@ static u64 cleared_atime(int mnt, u64 set, u64 cleared)
 	const u64 modes = MS_NOATIME | MS_RELATIME | MS_STRICTATIME;
 	u64 has, gone;
 
-	if ((set & modes) || !(cleared & MS_ATIMES) || present_flags(mnt, &has) < 0)
+	if ((set & modes) || !(cleared & MS_ATIMES) || mount_flags(mnt, &has) < 0)
 		return 0;
 	gone = has & cleared & (MS_NOATIME | MS_STRICTATIME | MS_NODIRATIME);
 	if (!gone)
@@ -244,7 +59,7 @@ static int bind_flags(int mnt, u64 set, u64 cleared, struct failure *f)
 	err = mount_exact_flags(mnt, set);
 	if (err == 0)
 		return 0;
-	if (err != -EPERM || present_flags(mnt, &has) < 0)
+	if (err != -EPERM || mount_flags(mnt, &has) < 0)
 		return fail(f, err, STEP_FLAGS);
 	locked = has & cleared & MS_LOCKABLE;
 	if (locked)
@@ -261,7 +76,7 @@ static int propagate(int mnt, const struct args *a, u32 first, struct failure *f
 	for (u32 i = first; i < a->n; i++) {
 		u64 flags = a->v[i].u;
 		struct mount_attr attr = { .propagation = flags & ~(u64)MS_REC };
-		int err = mount_attr(mnt, flags & MS_REC ? AT_RECURSIVE : 0, &attr);
+		int err = mount_set_attr(mnt, flags & MS_REC ? AT_RECURSIVE : 0, &attr);
 
 		if (err == -ENOSYS)
 			err = mount_at(NULL, mnt, NULL, flags, NULL);
@@ -285,7 +100,7 @@ static int map_ids(int tree, struct failure *f)
 	int err;
 
 	self.idmap = -1;
-	err = mount_attr(tree, self.idmap_below ? AT_RECURSIVE : 0, &attr);
+	err = mount_set_attr(tree, self.idmap_below ? AT_RECURSIVE : 0, &attr);
 	if (err == 0)
 		return 0;
 	(void)sys2(__NR_fstatfs, tree, &st);
@@ -304,7 +119,7 @@ int op_idmap(const struct args *a, struct failure *f)
 /* A detached mount of `source` with other owners. */
 static int clone_mapped(const char *source, u64 flags, struct failure *f)
 {
-	int tree = clone_mount(AT_FDCWD, source, flags);
+	int tree = mount_clone(AT_FDCWD, source, flags);
 
 	if (tree < 0)
 		return fail(f, tree, STEP_MOUNT);
@@ -324,7 +139,7 @@ static int bind_mapped(const char *source, int tree, int target, u64 flags, stru
 		tree = clone_mapped(source, flags, f);
 	if (tree < 0)
 		return -1;
-	tree = attach_mount(tree, target);
+	tree = mount_attach(tree, target);
 	return tree < 0 ? fail_value(f, tree, STEP_MOUNT, (u64)target) : tree;
 }
 
@@ -334,7 +149,7 @@ static int bind_mapped(const char *source, int tree, int target, u64 flags, stru
  */
 static int remount_mapped(int mnt, int target, struct failure *f)
 {
-	int tree = clone_mount(mnt, "", 0);
+	int tree = mount_clone(mnt, "", 0);
 	char path[FD_PATH_MAX];
 	long err = tree;
 
@@ -351,7 +166,7 @@ static int remount_mapped(int mnt, int target, struct failure *f)
 	(void)sys1(__NR_fchdir, self.root);
 	(void)close_fd(mnt);
 	if (err >= 0)
-		err = tree = attach_mount(tree, target);
+		err = tree = mount_attach(tree, target);
 	return err < 0 ? fail_value(f, err, STEP_MOUNT, (u64)target) : tree;
 }
 
@@ -380,6 +195,25 @@ static int open_target(const char *path, u64 options, int *ret_existed, struct f
 		return fd;
 	return fail(f, fd,
 		    flags && (fd == -ENOTDIR || fd == -ELOOP) ? STEP_TARGET_TYPE : STEP_TARGET);
+}
+
+/*
+ * Is `target` in the procfs at /proc, although its name does not say so?  A symlink of the image must
+ * not put a mount in there (CVE-2023-27561, CVE-2023-28642).
+ */
+static int led_to_proc(int target, const char *path)
+{
+	cleanup_fd int proc = -1;
+	struct statfs fs;
+	u64 one, other;
+
+	if (strlen(path) >= 5 && !memcmp(path, "/proc", 5) && (!path[5] || path[5] == '/'))
+		return 0;
+	if (sys2(__NR_fstatfs, target, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
+		return 0;
+	proc = path_open("/proc", 0);
+	return proc >= 0 && mount_id(proc, &one) == 0 && mount_id(target, &other) == 0 &&
+	       one == other;
 }
 
 /*
@@ -490,7 +324,7 @@ static int dress(int mnt, const struct args *a, struct failure *f)
 
 	if (bind_flags(mnt, a->v[2].u, a->v[3].u, f) < 0)
 		return -1;
-	err = attr.attr_set | attr.attr_clr ? mount_attr(mnt, AT_RECURSIVE, &attr) : 0;
+	err = attr.attr_set | attr.attr_clr ? mount_set_attr(mnt, AT_RECURSIVE, &attr) : 0;
 	if (err < 0)
 		return fail(f, err, STEP_RECURSIVE);
 	return propagate(mnt, a, 6, f);
@@ -530,7 +364,7 @@ static int bind_tree(int tree, const struct args *a, struct failure *f)
 		(void)close_fd(tree);
 		return -1;
 	}
-	tree = attach_mount(tree, target);
+	tree = mount_attach(tree, target);
 	if (tree < 0)
 		return fail_value(f, tree, STEP_MOUNT, (u64)target);
 	(void)close_fd(tree);

@@ -1,5 +1,5 @@
 /*
- * mount.h - mounting onto descriptors, for init_mount.c and init_rootfs.c; tmpcopyup.
+ * mount.h - mounts by their descriptors, for the ops that make and change them; tmpcopyup.
  *
  * A mountpoint is a descriptor that path.c resolved, never a string (CVE-2021-30465).  The new
  * mount calls (Linux 5.2 and 5.12) take descriptors; mount(2) reaches them as "self/fd/N".
@@ -9,6 +9,9 @@
 
 #include "path.h"
 #include <linux/mount.h>
+
+/* All that mount(2) has for access times: a mode, and whether it is for directories, too. */
+#define MS_ATIMES (MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME)
 
 /* mount(2) onto the open `target`. `source` is an absolute path, or "self/fd/N", or no path. */
 int mount_at(const char *source, int target, const char *type, u64 flags, const char *data);
@@ -25,16 +28,34 @@ int mount_bind(int dir, const char *source, int target, const char *path, u64 fl
  */
 int mount_reopen(const char *path, int flags, int target);
 
-/* init_rootfs.c: is `target` in the procfs at /proc, although its name does not say so? */
-int led_to_proc(int target, const char *path);
+/* A detached copy of the mount at `source` (as for mount_bind()), with MS_REC of all below it. */
+int mount_clone(int dir, const char *source, u64 flags);
 
-/* Add MS_* flags to the mount open at `mnt`, keeping its others. */
+/* Attach a detached mount to `target`: returns `tree`; it is closed on failure. */
+int mount_attach(int tree, int target);
+
+/* mount_setattr(2) of the mount open at `mnt`.  `how`: AT_RECURSIVE or 0. */
+int mount_set_attr(int mnt, u32 how, const struct mount_attr *attr);
+
+/* The mount's MS_* flags; one that is neither noatime nor relatime has MS_STRICTATIME. */
+int mount_flags(int mnt, u64 *ret_flags);
+
+/* Add MS_* flags, keeping the others. */
 int mount_add_flags(int mnt, u64 flags);
+
+/* Give the mount exactly these flags; its atime mode stays unless one is asked for. */
+int mount_exact_flags(int mnt, u64 flags);
 
 /* init_copy.c: fill the empty directory at `to` with all that is at `from`.  0 or -errno. */
 int copy_tree(int from, int to);
 
-/* init_rootfs.c: mount an empty, read-only tmpfs; with more mount data, or NULL. */
+/* init_mask.c: mount an empty, read-only tmpfs; with more mount data, or NULL. */
 int mount_empty(int target, const struct arg *more);
+
+/*
+ * init_device.c: the container's /dev/null as an O_PATH descriptor, which is kept for the next one
+ * who asks; or -1 and a failure.
+ */
+int container_null(struct failure *f);
 
 #endif
