@@ -25,7 +25,6 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,19 +47,11 @@
 #ifndef AT_RECURSIVE
 #define AT_RECURSIVE 0x8000
 #endif
-#ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC 4U
-#endif
 
 /* Descriptors that init can get: the plan's, and one per mapping of ID-mapped mounts. */
 enum {
 	PASS_MAX = 512
 };
-
-static int core_close_range(unsigned int first, unsigned int last, unsigned int flags)
-{
-	return (int)syscall(SYS_close_range, first, last, flags);
-}
 
 int core_seal(const char *path)
 {
@@ -128,7 +119,7 @@ static int place(int exe, int base, const int *fds, int n, const int *stdio)
 			return errno;
 	if (dup3(exe, base + n, O_CLOEXEC) < 0)
 		return errno;
-	if (core_close_range((unsigned int)high, ~0U, 0) < 0) {
+	if (syscall(SYS_close_range, (unsigned int)high, ~0U, 0U) < 0) {
 		/* Linux < 5.9: what we were given is short; close the rest one by one. */
 		long max = sysconf(_SC_OPEN_MAX);
 
@@ -313,13 +304,6 @@ int core_unbind(const char *target)
 	return umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
 }
 
-int64_t core_statfs_type(const char *path)
-{
-	struct statfs fs;
-
-	return statfs(path, &fs) < 0 ? -errno : (int64_t)(uint32_t)fs.f_type;
-}
-
 int core_bpf(int command, void *attr, unsigned int size)
 {
 	long ret = syscall(SYS_bpf, command, attr, size);
@@ -337,11 +321,6 @@ uint64_t core_hash64(const void *bytes, size_t size)
 	return hash;
 }
 
-int core_pidfd_send_signal(int pidfd, int signal)
-{
-	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
-}
-
 int core_signalfd(void)
 {
 	sigset_t all;
@@ -352,15 +331,6 @@ int core_signalfd(void)
 		return -errno;
 	fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? -errno : fd;
-}
-
-int core_cloexec_from(int first)
-{
-	if (core_close_range((unsigned int)first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
-		return 0;
-	for (int fd = first, max = (int)sysconf(_SC_OPEN_MAX); fd < max; fd++)
-		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	return 0;
 }
 
 int core_matches(const char *pattern, const char *text, char *ret_why, size_t size)

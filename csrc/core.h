@@ -43,14 +43,10 @@ int core_bind(const char *source, const char *target);
 int core_unbind(const char *target);
 /* A mount of what is at path, that is nowhere yet; recursive: with all below it.  A descriptor. */
 int core_clone_mount(const char *path, int recursive);
-int64_t core_statfs_type(const char *path);
 int core_bpf(int command, void *attr, unsigned int size);
 uint64_t core_hash64(const void *bytes, size_t size);
-int core_pidfd_send_signal(int pidfd, int signal);
 /* Block every signal and return a signalfd that reports them. */
 int core_signalfd(void);
-/* Descriptors from `first` on become close-on-exec. */
-int core_cloexec_from(int first);
 /*
  * 1 if a POSIX extended regular expression matches somewhere in text, else 0.  If it is none: why, in
  * the `size` bytes of ret_why, and -EINVAL.

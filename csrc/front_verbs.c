@@ -26,7 +26,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define SPEC_VERSION "1.3.0"          /* container.SPEC_VERSION */
+#define SPEC_VERSION "1.3.0"          /* commands.SPEC_VERSION */
 #define INIT_EXE "/memfd:pyrunc-init" /* container.INIT_EXE */
 #define PATIENCE_MS 10000             /* processes.PATIENCE */
 

@@ -25,7 +25,6 @@ seccomp_ffi.cdef(
     struct scmp_arg_cmp { unsigned int arg; int op; uint64_t datum_a, datum_b; };
 
     const struct scmp_version *seccomp_version(void);
-    unsigned int seccomp_api_get(void);
     uint32_t seccomp_arch_native(void);
     uint32_t seccomp_arch_resolve_name(const char *arch_name);
     int seccomp_syscall_resolve_name(const char *name);
@@ -34,7 +33,6 @@ seccomp_ffi.cdef(
     scmp_filter_ctx seccomp_init(uint32_t def_action);
     void seccomp_release(scmp_filter_ctx ctx);
     int seccomp_arch_add(scmp_filter_ctx ctx, uint32_t arch_token);
-    int seccomp_arch_remove(scmp_filter_ctx ctx, uint32_t arch_token);
     int seccomp_attr_set(scmp_filter_ctx ctx, int attr, uint32_t value);
     int seccomp_rule_add_array(scmp_filter_ctx ctx, uint32_t action, int syscall,
                                unsigned int count, const struct scmp_arg_cmp *conditions);

@@ -9,7 +9,7 @@ import fcntl
 import os
 import stat
 
-from pyrunc import container, criu, host, jsonio, log, mountpoints
+from pyrunc import container, criu, host, jsonio, mountpoints
 from pyrunc.cgroups import fs
 from pyrunc.errors import Error, strerror
 from pyrunc.namespaces import CLONE_NEWNET, NAMES
@@ -38,8 +38,7 @@ def checkpoint(root: str, id: str, opts: "Doc") -> None:
         now = container.status(root, record)
         if now in ("created", "stopped"):
             raise Error(f"Container cannot be checkpointed in {now} state")
-        if os.geteuid() != 0:
-            log.warning("runc checkpoint is untested with rootless containers")
+        criu.warn_without_root()
         images = os.path.abspath(opts["image_path"] or "checkpoint")
         request = _request(record, opts, images, fds)
         where = os.path.abspath(opts["work_path"]) if opts["work_path"] else images

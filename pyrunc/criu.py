@@ -191,6 +191,12 @@ def number(found: "Any") -> int:
     return int(result)
 
 
+def warn_without_root() -> None:
+    """Say, as runc does, that nobody has tried this."""
+    if os.geteuid() != 0:
+        log.warning("runc checkpoint is untested with rootless containers")
+
+
 def require(found: int, minimum: int = MINIMUM) -> None:
     """Refuse a criu that is too old."""
     if found < minimum:

@@ -46,6 +46,7 @@ class Launch:
         "hooks",
         "id",
         "init",
+        "linux",
         "lock",
         "no_pivot",
         "nofile",
@@ -85,6 +86,7 @@ class Launch:
             opts["config"] = attributes.absolute(opts["config"])
         self.bundle = spec.enter(opts["bundle"])
         self.spec = spec.load(opts.get("config") or spec.FILE)
+        self.linux: "dict[str, Any]" = self.spec.get("linux") or {}
         self.hooks = self.spec.get("hooks") or {}
         self.terminal = bool(self.spec["process"].get("terminal"))
         self.console = -1
@@ -137,46 +139,33 @@ class Launch:
             attributes.pid_file(self.pid_file, self.init.pid)
 
     def _claim(self) -> "tuple[dict[str, Any], str]":
-        """Check everything and make what stands on the host: directory, intent, groups."""
-        linux = self.spec.get("linux") or {}
-        mode = cgroups.mode()
-        for text in cgroups.validate(linux.get("resources") or {}, mode):
-            log.warning(text)
-        self.driver = cgroups.new(self.spec, self.id, mode, self.opts)
-        self.paths = self.driver.paths
-        facts = self._facts()
-        spec.validate(self.spec, facts, self.no_pivot)
-        process.scheduling(Plan(), self.spec["process"], linux)
-        rootfs = spec.rootfs(self.spec, self.bundle)
-        self._adopt_mappings(linux)
+        """Check everything and make what stands on the host: directory, intent, groups.
 
+        Returns the facts about the host, and the absolute path of the root filesystem.
+        """
+        mode = cgroups.mode()
+        facts, rootfs = self._check(mode)
+        directory = f"{self.root}/{self.id}"
         self.lock = container.claim(self.root, self.id)
-        self.undo.append(lambda: container.remove_directory(f"{self.root}/{self.id}"))
+        self.undo.append(lambda: container.remove_directory(directory))
         if self.opts["environ"].get("NOTIFY_SOCKET"):
             from pyrunc import notify
 
-            notify.prepare(self.spec, f"{self.root}/{self.id}")
+            notify.prepare(self.spec, directory)
             if "detach" in self.opts:  # run; after create it is for `start` to listen
-                self.notify = notify.bind(f"{self.root}/{self.id}")
+                self.notify = notify.bind(directory)
         cgroups.check_free(self.paths)
-        devices = [device["path"] for device in linux.get("devices") or []]
-        self.record = record.build(
-            self.spec,
-            self.id,
-            self.bundle,
-            rootfs,
-            self.paths,
-            mode,
-            cgroups.record(
-                self.driver.where,
-                self.driver.resources,
-                systemd=self.driver.systemd,
-                device_paths=devices,
-                rootless=self.driver.rootless,
-            ),
-            self.opts,
+        limits = cgroups.record(
+            self.driver.where,
+            self.driver.resources,
+            systemd=self.driver.systemd,
+            device_paths=self._device_paths(),
+            rootless=self.driver.rootless,
         )
-        groups = linux.get("intelRdt")
+        self.record = record.build(
+            self.spec, self.id, self.bundle, rootfs, self.paths, mode, limits, self.opts
+        )
+        groups = self.linux.get("intelRdt")
         if groups is not None:
             from pyrunc import rdt
 
@@ -192,6 +181,19 @@ class Launch:
             from pyrunc import userns
 
             userns.give_pipes(self.stdio, self.record["config"])
+        return facts, rootfs
+
+    def _check(self, mode: str) -> "tuple[dict[str, Any], str]":
+        """Refuse what this host cannot do, before anything is made.  Returns what _claim() does."""
+        for text in cgroups.validate(self.linux.get("resources") or {}, mode):
+            log.warning(text)
+        self.driver = cgroups.new(self.spec, self.id, mode, self.opts)
+        self.paths = self.driver.paths
+        facts = passed.facts(self.spec, self.paths, self.no_pivot)
+        spec.validate(self.spec, facts, self.no_pivot)
+        process.scheduling(Plan(), self.spec["process"], self.linux)
+        rootfs = spec.rootfs(self.spec, self.bundle)
+        self._adopt_mappings()
         return facts, rootfs
 
     def start(self) -> None:
@@ -230,32 +232,19 @@ class Launch:
         except Error as err:
             log.warning(err.message)
 
-    def _adopt_mappings(self, linux: "dict[str, Any]") -> None:
+    def _adopt_mappings(self) -> None:
         """The ID maps of a user namespace to be joined are the container's."""
-        path = namespaces.listed(linux).get("user")
+        path = namespaces.listed(self.linux).get("user")
         self.has_users = path is not None
         if path:
             from pyrunc import visit
 
-            visit.adopt_mappings(linux, path, log.warning)
+            visit.adopt_mappings(self.linux, path, log.warning)
 
     # --- the plan ---
 
-    def _facts(self) -> "dict[str, Any]":
-        """What the plan needs to know about this host."""
-        linux = self.spec.get("linux") or {}
-        joined = namespaces.joined(linux)
-        nodes = linux.get("devices", []) if "user" in namespaces.listed(linux) else []
-        return {
-            **host.facts(*plan_create.facts_for(self.spec, self.no_pivot)),
-            "device_nodes": host.device_nodes(nodes),
-            "cgroup_paths": self.paths,
-            "same_namespaces": [kind for kind, path in joined if host.same_namespace(path, kind)],
-        }
-
     def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> Plan:
         """The plan; descriptors that its 'f' arguments index are appended to fds."""
-        linux = self.spec.get("linux") or {}
         sockets = passed.sockets(self.terminal, self.opts, self.console)
         index = passed.open_all(
             self.spec, f"{self.root}/{self.id}", self.driver.entries(), sockets, fds
@@ -271,7 +260,7 @@ class Launch:
                 "no_new_keyring": bool(self.opts.get("no_new_keyring")),
                 "fds": index,
                 "placed": self.driver.placed,
-                "seccomp": passed.seccomp(linux),
+                "seccomp": passed.seccomp(self.linux),
                 "nofile": self.nofile,
                 "rootless": self.rootless,
                 "host_limits": self.has_users,
@@ -290,8 +279,8 @@ class Launch:
         elif point == lib.SYNC_UNSHARED:
             from pyrunc import userns
 
-            new = self.has_users and not namespaces.listed(self.spec["linux"])["user"]
-            userns.write(init.pid or init.first, self.spec["linux"], new, self.rootless)
+            new = self.has_users and not namespaces.listed(self.linux)["user"]
+            userns.write(init.pid or init.first, self.linux, new, self.rootless)
         elif point == lib.SYNC_MOUNTED:
             self._mounted(init.pid)
         else:
@@ -301,7 +290,7 @@ class Launch:
         from pyrunc import agent
 
         state = container.hook_state(self.record, "creating", init.pid)
-        agent.hand_over(self.spec["linux"]["seccomp"], state, init, fd)
+        agent.hand_over(self.linux["seccomp"], state, init, fd)
 
     def _on_unreachable(self, init: handshake.Init, path: str, number: int) -> int:
         from pyrunc import idmaps
@@ -312,7 +301,6 @@ class Launch:
         """OOM score and limits, then the hooks that run beside the runtime."""
         if not self.rootless:
             attributes.oom_score(pid, self.spec["process"].get("oomScoreAdj"))
-        linux = self.spec.get("linux") or {}
         try:
             self._limit()
         except Error as err:
@@ -323,12 +311,16 @@ class Launch:
             from pyrunc import rdt
 
             rdt.join(self.record, pid)
-        if linux.get("netDevices"):
+        if self.linux.get("netDevices"):
             from pyrunc import netdevices
 
             self.devices = netdevices.Move(pid)
             self.undo.append(self.devices.undo)
-            self.devices.move(linux["netDevices"])
+            self.devices.move(self.linux["netDevices"])
+        self._run_hooks(pid)
+
+    def _run_hooks(self, pid: int) -> None:
+        """The hooks that run beside the runtime while the container is being made."""
         if self.hooks.get("prestart") or self.hooks.get("createRuntime"):
             from pyrunc import hooks
 
@@ -339,10 +331,12 @@ class Launch:
     def _limit(self) -> None:
         """Set linux.resources in the cgroups."""
         if self.driver.limited:
-            devices = [one["path"] for one in (self.spec.get("linux") or {}).get("devices") or []]
             mode = self.record["pyrunc"]["cgroup_mode"]
-            rootless = self.driver.rootless
+            devices, rootless = self._device_paths(), self.driver.rootless
             cgroups.apply(self.paths, self.driver.resources, mode, devices, rootless=rootless)
+
+    def _device_paths(self) -> "list[str]":
+        return [device["path"] for device in self.linux.get("devices") or []]
 
     def _ready(self, pid: int) -> None:
         """All is set up: the record says that the container exists."""

@@ -7,6 +7,8 @@ v1, hybrid  each hierarchy mounted anew         each of the container's cgroups,
                                                 none it is in the caller's, bound read-only
 """
 
+from pyrunc.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, context
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -15,14 +17,6 @@ if TYPE_CHECKING:
     from pyrunc.plan import Plan
 
     Doc = dict[str, Any]
-
-# linux/mount.h, as in mounts.py, which imports this
-MS_RDONLY = 1
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_NOEXEC = 8
-MS_BIND = 4096
-MS_REC = 16384
 
 
 def mount(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label: str) -> None:
@@ -58,7 +52,7 @@ def cgroup1(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label:
         "tmpfs",
         entry.target,
         "tmpfs",
-        "mode=755" + (f',context="{label}"' if label else ""),
+        f"mode=755,{context(label)}" if label else "mode=755",
         flags=flags,
         propagation=entry.propagation,
         origin=entry.origin,

@@ -1,11 +1,11 @@
-"""What init is given for a new container: the descriptors that its plan indexes, its filter.
+"""What a new container's plan is made from: facts about the host, descriptors, its filter.
 
 May touch: makes exec.fifo; opens namespaces, user namespaces for ID-mapped mounts.
 """
 
 import os
 
-from pyrunc import container, host, mounts
+from pyrunc import container, host, mounts, namespaces, plan_create
 from pyrunc.errors import START_FAILED, Error
 
 TYPE_CHECKING = False
@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     Doc = dict[str, Any]
+
+
+def facts(spec: "Doc", paths: "dict[str, str]", no_pivot: bool) -> "Doc":
+    """What plan_create.for_create() needs to know about this host.  paths: the new cgroups'."""
+    linux = spec.get("linux") or {}
+    nodes = linux.get("devices", []) if "user" in namespaces.listed(linux) else []
+    joined = namespaces.joined(linux)
+    return {
+        **host.facts(*plan_create.facts_for(spec, no_pivot)),
+        "device_nodes": host.device_nodes(nodes),
+        "cgroup_paths": paths,
+        "same_namespaces": [kind for kind, path in joined if host.same_namespace(path, kind)],
+    }
 
 
 def open_all(

@@ -5,6 +5,7 @@ namespace_paths; `config` uses the names of runc's libcontainer.  What only pyru
 `pyrunc`, the OCI hooks among it, since a bundle may change or vanish after create.
 """
 
+from pyrunc.mounts import MS_BIND, MS_REC
 from pyrunc.namespaces import NAMES
 from pyrunc.process import RLIMITS
 
@@ -12,9 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# linux/mount.h
-MS_BIND = 4096
-MS_REC = 16384
 HOOKS = "prestart createRuntime createContainer startContainer poststart poststop".split()
 
 

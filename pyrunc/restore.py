@@ -16,7 +16,6 @@ from pyrunc import (
     handshake,
     host,
     jsonio,
-    log,
     mountpoints,
     namespaces,
     procfs,
@@ -97,7 +96,7 @@ class Restore(Launch):
         for name in ("lsm_profile", "lsm_mount_context"):
             if self.opts[name]:
                 setattr(options, name, self.opts[name])
-        if "network" in namespaces.listed(self.spec.get("linux") or {}):
+        if "network" in namespaces.listed(self.linux):
             options.empty_ns = namespaces.CLONE_NEWNET
         criu.configure(options, self.spec.get("annotations") or {})
         return request
@@ -106,7 +105,7 @@ class Restore(Launch):
         """CRIU reads images as our root without its rights, and as the container's: both may."""
         from pyrunc import userns
 
-        group = userns.host_id((self.spec.get("linux") or {}).get("gidMappings") or [], 0)
+        group = userns.host_id(self.linux.get("gidMappings") or [], 0)
         images = self.images
         while group is not None and os.path.isdir(images):
             with os.scandir(images) as entries:
@@ -125,7 +124,7 @@ class Restore(Launch):
     def _outside(self, options: "Any", version: int, fds: "list[int]") -> "list[int]":
         """Namespaces that exist: descriptors for CRIU to have, or paths for it to join."""
         passed: "list[int]" = []
-        for kind, path in namespaces.joined(self.spec.get("linux") or {}):
+        for kind, path in namespaces.joined(self.linux):
             if kind == "cgroup":
                 raise Error(f"Do not know how to handle namespace {path}")
             if not os.path.exists(path):
@@ -159,8 +158,7 @@ class Restore(Launch):
 
     def _mounts(self, options: "Any", rootfs: str) -> None:
         """Say where external mounts come from, and see to it that all have a place."""
-        linux = self.spec.get("linux") or {}
-        spaces = namespaces.listed(linux)
+        spaces = namespaces.listed(self.linux)
         places: "list[tuple[str, str]]" = []  # root -> destination: those that are no image's
         for mount in self.spec.get("mounts") or []:
             path, kind = mount["destination"], mount.get("type", "")
@@ -175,9 +173,9 @@ class Restore(Launch):
                 continue
             self._place(path, source, rootfs, places)
             places.append((path.rstrip("/"), source if source else kind))
-        for path in {*checkpoint.DEVICES, *(one["path"] for one in linux.get("devices") or [])}:
+        for path in {*checkpoint.DEVICES, *self._device_paths()}:
             options.ext_mnt.add(key=path, val=path)
-        if linux.get("maskedPaths"):
+        if self.linux.get("maskedPaths"):
             options.ext_mnt.add(key="/dev/null", val="/dev/null")
 
     def _place(self, path: str, source: str, rootfs: str, places: "list[tuple[str, str]]") -> None:
@@ -225,12 +223,7 @@ class Restore(Launch):
     def _notified(self, script: str, pid: int, fds: "list[int]") -> None:
         if script == "setup-namespaces":
             self._follow(pid)
-            if self.hooks.get("prestart") or self.hooks.get("createRuntime"):
-                from pyrunc import hooks
-
-                state = container.hook_state(self.record, "creating", pid)
-                for kind in ("prestart", "createRuntime"):
-                    hooks.run(kind, self.hooks.get(kind) or [], state)
+            self._run_hooks(pid)
         elif script == "post-restore":
             self._follow(pid)
             record.complete(self.record, pid, procfs.start_time(pid), host.now())
@@ -273,9 +266,3 @@ def _groups(pid: int) -> "list[tuple[str, str]]":
     """(controller, path) of the cgroups that a process is in."""
     rows = [line.split(":", 2) for line in files.read_text(f"/proc/{pid}/cgroup").splitlines()]
     return [(name, path) for _, names, path in rows for name in names.split(",")]
-
-
-def warn_of_rootless() -> None:
-    """runc says so, too."""
-    if os.geteuid() != 0:
-        log.warning("runc checkpoint is untested with rootless containers")

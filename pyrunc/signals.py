@@ -14,7 +14,6 @@ RTMIN = 34  # as glibc shows it: the kernel's 32 and 33 belong to its threads
 RTMAX = 64
 
 KILL = 9
-TERM = 15
 
 # os/exec of Go prints these for a process that died of a signal.
 _DEATHS = (

@@ -224,6 +224,14 @@ PRESERVE_FDS = Option(
     metavar="N",
     help="pass N additional file descriptors (stdio and $LISTEN_FDS come first)",
 )
+FORMAT = Option(
+    "format",
+    "f",
+    kind="str",
+    default="table",
+    metavar="FORMAT",
+    help='select one of: "table" or "json"',
+)
 REGEX = Option(
     "regex", "r", help="CONTAINER is an extended regular expression: do it to all that match"
 )

@@ -2,7 +2,7 @@
 
 import os
 
-from pyrunc.commands import Command, Option
+from pyrunc.commands import FORMAT, Command, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,14 +14,7 @@ COMMAND = Command(
     args="",
     nargs=(0, 0),
     options=(
-        Option(
-            "format",
-            "f",
-            kind="str",
-            default="table",
-            metavar="FORMAT",
-            help='select one of: "table" or "json"',
-        ),
+        FORMAT,
         Option("quiet", "q", help="display only container ids"),
     ),
 )

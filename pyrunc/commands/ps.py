@@ -2,7 +2,7 @@
 
 import os
 
-from pyrunc.commands import Command, Option
+from pyrunc.commands import FORMAT, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,16 +13,7 @@ COMMAND = Command(
     "display the processes running inside a container",
     args="<container-id> [ps options]",
     nargs=(1, None),
-    options=(
-        Option(
-            "format",
-            "f",
-            kind="str",
-            default="table",
-            metavar="FORMAT",
-            help='select one of: "table" or "json"',
-        ),
-    ),
+    options=(FORMAT,),
     prefix_only=True,
 )
 

@@ -49,11 +49,11 @@ COMMAND = Command(
 
 def run(opts: "dict[str, Any]") -> int:
     """Restore the container opts["args"][0]; in the foreground its program's exit status."""
-    from pyrunc import handshake
+    from pyrunc import criu, handshake
     from pyrunc._core import lib
-    from pyrunc.restore import Restore, warn_of_rootless
+    from pyrunc.restore import Restore
 
-    warn_of_rootless()
+    criu.warn_without_root()
     launch = Restore({**opts, "pidfd_socket": "", "preserve_fds": 0, "no_new_keyring": False})
     if not opts["no_subreaper"]:
         handshake.check(lib.core_subreaper(1), "prctl subreaper")

@@ -2,7 +2,7 @@
 
 import os
 
-from pyrunc.commands import SPEC_VERSION, Command, Option
+from pyrunc.commands import BUNDLE, SPEC_VERSION, Command, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,14 +16,7 @@ COMMAND = Command(
     args="",
     nargs=(0, 0),
     options=(
-        Option(
-            "bundle",
-            "b",
-            kind="str",
-            default="",
-            metavar="DIR",
-            help="path to the root of the bundle directory (default: the current directory)",
-        ),
+        BUNDLE,
         Option(
             "file",
             "f",
