@@ -1,5 +1,7 @@
 """`plan`: print what `create` would have init do, without doing it."""
 
+import os
+
 from pyrunc.commands import BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, Command, Option
 from pyrunc.errors import Error
 
@@ -36,13 +38,12 @@ def run(opts: "dict[str, Any]") -> None:
     from pyrunc import (
         attributes,
         cgroups,
-        host,
         listing,
         log,
         mounts,
         namespaces,
+        passed,
         plan_create,
-        seccomp,
         spec,
     )
 
@@ -53,20 +54,17 @@ def run(opts: "dict[str, Any]") -> None:
     doc = spec.load(config)
     linux = doc.get("linux") or {}
     driver = cgroups.new(doc, ID, cgroups.mode(), opts)
-    facts = host.facts(*plan_create.facts_for(doc, opts["no_pivot"]))
-    facts["cgroup_paths"] = driver.paths
-    facts["same_namespaces"] = [
-        kind for kind, path in namespaces.joined(linux) if host.same_namespace(path, kind)
-    ]
+    facts = passed.facts(doc, driver.paths, opts["no_pivot"])
     spec.validate(doc, facts, opts["no_pivot"])
     # The descriptors that create would pass, by number: none is opened here.
-    fds: dict[Any, int] = {"fifo": 0}
-    for number, _ in mounts.idmapped(doc):
-        fds["idmap", number] = len(fds)
-    for kind, _ in namespaces.joined(linux):
-        fds["ns", kind] = len(fds)
-    if doc["process"].get("terminal"):
-        fds["console"] = len(fds)
+    fds: "dict[Any, Any]" = {"fifo": 0}
+    groups = [] if driver.placed else list(driver.paths)
+    fds["tasks"] = [number for number, name in enumerate(groups, 1) if name]
+    fds["cgroups"] = [number for number, name in enumerate(groups, 1) if not name]
+    keys: "list[Any]" = ["console"] if doc["process"].get("terminal") else []
+    keys += [("ns", kind) for kind, path in namespaces.listed(linux).items() if path]
+    keys += [("idmap", number) for number, _ in mounts.idmapped(doc)]
+    fds.update({key: number for number, key in enumerate(keys, 1 + len(groups))})
     made = plan_create.for_create(
         doc,
         facts,
@@ -78,7 +76,9 @@ def run(opts: "dict[str, Any]") -> None:
             "no_new_keyring": opts["no_new_keyring"],
             "fds": fds,
             "placed": driver.placed,
-            "seccomp": seccomp.load(linux["seccomp"]) if linux.get("seccomp") else None,
+            "seccomp": passed.seccomp(linux),
+            "rootless": os.geteuid() != 0,
+            "host_limits": "user" in namespaces.listed(linux),
             "hook_state": hook_state,
         },
     )
