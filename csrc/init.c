@@ -29,7 +29,12 @@
 #define F_SETFD 2
 #define FD_CLOEXEC 1
 #define SEEK_END 2
+#define SIGHUP 1
+#define SIGINT 2
+#define SIGQUIT 3
 #define SIGKILL 9
+#define SIGTERM 15
+#define SA_RESTORER 0x04000000
 
 struct init_state self = { .sock = -1,
 			   .procfs = -1,
@@ -268,14 +273,27 @@ static const u8 *load_plan(int fd, struct arg **ret_scratch)
 	return plan;
 }
 
-/* A shell, an engine or Python may have left signals ignored or blocked: nobody inherits that. */
-static void reset_signals(void)
+static void end(int signal)
 {
+	leave(128 + signal);
+}
+
+/*
+ * A shell, an engine or Python may have left signals ignored or blocked: nobody inherits that.  What
+ * ends any process ends a waiting container, whose first process has to ask for that.
+ */
+static void set_signals(void)
+{
+	static const u8 ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
 	u64 action[4] = { 0 }, none = 0;
 	int signal;
 
 	for (signal = 1; signal <= 64; signal++)
 		(void)sys4(__NR_rt_sigaction, signal, action, 0, 8);
+	action[0] = (u64)(unsigned long)end;
+	action[1] = SA_RESTORER; /* x86 insists on one, and nobody returns to it */
+	for (u32 i = 0; i < sizeof(ends); i++)
+		(void)sys4(__NR_rt_sigaction, ends[i], action, 0, 8);
 	(void)sys4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
 }
 
@@ -315,7 +333,7 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 	(void)sys2(__NR_prctl, PR_SET_DUMPABLE, 0);
 	(void)sys2(__NR_prctl, PR_SET_NAME, "pyrunc:init");
 	(void)sys1(__NR_umask, 0);
-	reset_signals();
+	set_signals();
 	for (fd = self.base; fd < self.base + 2 + self.fds && err >= 0; fd++)
 		err = sys3(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
 	plan = err < 0 ? NULL : load_plan(self.base + 1, &scratch);

@@ -50,10 +50,28 @@ def test_kill_stops_it(pyrunc, bundle):
     pyrunc.stopped(name)
 
 
-def test_created_container(pyrunc, bundle):
+@pytest.mark.parametrize("ends", ["KILL", "TERM", "INT", "HUP", "QUIT"])
+@pytest.mark.parametrize("pid", ["private", "shared"])
+def test_created_container(pyrunc, bundle, ends, pid):
+    if pid == "shared":
+        bundle.namespace("pid", False)
     name = pyrunc.create(bundle)
-    pyrunc("kill", name, "KILL")
+    pyrunc("kill", name, ends)
     pyrunc.stopped(name)
+
+
+def test_a_waiting_container_takes_a_signal_that_ends_nothing(pyrunc, bundle):
+    name = pyrunc.create(bundle)
+    for harmless in ("USR1", "WINCH", "CONT"):
+        pyrunc("kill", name, harmless)
+    assert pyrunc.status(name) == "created"
+
+
+def test_the_program_gets_the_usual_signals(pyrunc, bundle):
+    bundle.sh("sleep 100 & kill -TERM $!; wait $!; echo $?")
+    assert pyrunc.run(bundle).stdout == "143\n"
+    caught = pyrunc.run(bundle.args("grep", "SigCgt", "/proc/self/status")).stdout.split()[1]
+    assert int(caught, 16) == 0
 
 
 def test_signal_0_asks(pyrunc, bundle):
