@@ -27,7 +27,8 @@ def facts_for(spec: "Doc", no_pivot: bool) -> "list[str]":
     names = ["kcore"]
     if "capabilities" in process:
         names.append("last_cap")
-    if process.get("selinuxLabel") or process.get("apparmorProfile"):
+    label = process.get("selinuxLabel") or spec.get("linux", {}).get("mountLabel")
+    if label or process.get("apparmorProfile"):
         names += ["selinux", "apparmor"]
     for mount in spec.get("mounts", ()):
         if mount.get("type") == "cgroup":

@@ -59,6 +59,8 @@ CAPABILITIES = (
     "CAP_CHECKPOINT_RESTORE",
 )
 
+SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
 # asm-generic/resource.h
 RLIMITS = {
     "RLIMIT_CPU": 0,
@@ -175,7 +177,7 @@ def capabilities(plan: "Plan", process: "Doc", last_cap: int) -> "tuple[int, ...
         return None
     unknown: set[str] = set()
     masks = []
-    for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+    for kind in SETS:
         mask = 0
         for name in sets.get(kind, ()):
             number = CAPABILITIES.index(name) if name in CAPABILITIES else 64
@@ -187,6 +189,14 @@ def capabilities(plan: "Plan", process: "Doc", last_cap: int) -> "tuple[int, ...
     if unknown:
         names = " ".join(sorted(unknown))
         plan.warnings.append(f"ignoring unknown or unavailable capabilities: [{names}]")
+    # The kernel would refuse them, and with them all others: config.md wants a warning.
+    for kind, which, limit in (("effective", 1, 2), ("inheritable", 3, 0)):
+        lost = masks[which] & ~masks[limit]
+        if lost:
+            masks[which] &= ~lost
+            names = " ".join(name for i, name in enumerate(CAPABILITIES) if lost >> i & 1)
+            text = f"ignoring {kind} capabilities that are not {SETS[limit]}: [{names}]"
+            plan.warnings.append(text)
     return tuple(masks)
 
 

@@ -38,6 +38,7 @@ HOOKS = (
     "poststop",
 )
 FILE = "config.json"
+MAX_MAJOR, MAX_MINOR = 0xFFF, 0xFFFFF  # linux/kdev_t.h
 OTHER_PLATFORMS = ("freebsd", "zos", "solaris", "windows", "vm")
 
 
@@ -166,6 +167,8 @@ def validate(doc: "Doc", facts: "dict[str, Any]", no_pivot: bool = False) -> Non
         for name in OTHER_PLATFORMS:
             if name in doc:
                 raise Error(f"config is not for Linux: it has {name}, but no linux")
+    if linux.get("mountLabel") and not facts.get("selinux"):
+        raise Error("mount label is specified in config, but selinux is disabled or not supported")
     _check_propagation(linux.get("rootfsPropagation", ""), no_pivot)
     kinds = _check_namespaces(linux.get("namespaces", ()))
     _check_linux(linux)
@@ -290,9 +293,14 @@ def _check_users(linux: "Doc", kinds: "dict[str, str]", mounts: "list[Doc]") -> 
 def _check_linux(linux: "Doc") -> None:
     _check_absolute("linux.maskedPaths", linux.get("maskedPaths", []))
     _check_absolute("linux.readonlyPaths", linux.get("readonlyPaths", []))
-    for device in linux.get("devices", ()):
+    for index, device in enumerate(linux.get("devices", ())):
         if device["type"] not in ("c", "b", "u", "p"):
             raise Error(f'invalid device type "{device["type"]}"')
+        if device["path"][:1] != "/":
+            raise Error(f'linux.devices[{index}].path "{device["path"]}" is not an absolute path')
+        major, minor = device.get("major", 0), device.get("minor", 0)
+        if not (0 <= major <= MAX_MAJOR and 0 <= minor <= MAX_MINOR):
+            raise Error(f"linux.devices[{index}]: no device has the number {major}:{minor}")
     for index, rule in enumerate(linux.get("resources", {}).get("devices", ())):
         if rule.get("type", "") not in ("", "a", "b", "c"):
             raise Error(f'invalid cgroup device type "{rule["type"]}"')

@@ -142,6 +142,7 @@ def test_damaged_configurations_give_one_clear_line(pyrunc, bundle):
         bundle.config = document
         result = pyrunc.run(bundle, code=None, timeout=30)
         assert "Traceback" not in result.stderr, (document, result)
+        assert "internal error" not in result.stderr, (document, result)
         if result.code:
             assert result.code == 1 or result.code in (255, 126, 127), (document, result)
             assert len(result.stderr.strip().splitlines()) <= 4, (document, result)

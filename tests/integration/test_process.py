@@ -172,6 +172,19 @@ def test_unknown_capability_is_a_warning(pyrunc, bundle):
     assert "level=warning" in result.stderr
 
 
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_capabilities_that_the_other_sets_rule_out(pyrunc, bundle, uid):
+    bundle.process["user"] = {"uid": uid, "gid": 0}
+    bundle.process["capabilities"] = {
+        "bounding": ["CAP_KILL"],
+        "permitted": [],
+        "effective": ["CAP_CHOWN"],
+        "inheritable": ["CAP_CHOWN", "CAP_KILL"],
+    }
+    seen = pyrunc.probe(bundle)
+    assert [caps(seen, kind) for kind in ("Bnd", "Inh", "Eff")] == [KILL, KILL, 0]
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_no_new_privileges(pyrunc, bundle, wanted):
     bundle.process["noNewPrivileges"] = wanted

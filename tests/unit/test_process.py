@@ -69,11 +69,11 @@ def test_capabilities_become_masks():
     sets = {
         "bounding": ["CAP_CHOWN", "CAP_KILL"],
         "effective": ["CAP_CHOWN"],
-        "permitted": ["CAP_KILL", "CAP_KILL"],
+        "permitted": ["CAP_KILL", "CAP_KILL", "CAP_CHOWN"],
         "ambient": ["CAP_CHECKPOINT_RESTORE"],
     }
     masks = process.capabilities(plan, {"capabilities": sets}, 40)
-    assert masks == (0b100001, 0b1, 0b100000, 0, 1 << 40)
+    assert masks == (0b100001, 0b1, 0b100001, 0, 1 << 40)
     assert plan.warnings == []
 
 
@@ -93,6 +93,21 @@ def test_unknown_and_unavailable_capabilities_are_warned_of_once():
     assert masks == (1, 0, 0, 0, 0)
     names = "CAP_AA CAP_CHECKPOINT_RESTORE CAP_ZZ CAP_chown chown"
     assert plan.warnings == [f"ignoring unknown or unavailable capabilities: [{names}]"]
+
+
+def test_capabilities_that_the_other_sets_rule_out_are_warned_of():
+    plan = Plan()
+    sets = {
+        "bounding": ["CAP_KILL"],
+        "effective": ["CAP_CHOWN", "CAP_FOWNER", "CAP_KILL"],
+        "permitted": ["CAP_KILL"],
+        "inheritable": ["CAP_CHOWN", "CAP_KILL"],
+    }
+    assert process.capabilities(plan, {"capabilities": sets}, 40) == (32, 32, 32, 32, 0)
+    assert plan.warnings == [
+        "ignoring effective capabilities that are not permitted: [CAP_CHOWN CAP_FOWNER]",
+        "ignoring inheritable capabilities that are not bounding: [CAP_CHOWN]",
+    ]
 
 
 # --- rlimits ---

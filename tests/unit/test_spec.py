@@ -333,6 +333,26 @@ def test_a_good_config_passes(bundle):
         ("linux.devices", [{"type": "x", "path": "/dev/x"}], 'invalid device type "x"'),
         ("linux.devices", [{"type": "", "path": "/dev/x"}], 'invalid device type ""'),
         (
+            "linux.devices",
+            [{"type": "c", "path": "dev/x"}],
+            'linux.devices[0].path "dev/x" is not an absolute path',
+        ),
+        (
+            "linux.devices",
+            [{"type": "p", "path": "/a"}, {"type": "c", "path": "/b", "major": 4096, "minor": 1}],
+            "linux.devices[1]: no device has the number 4096:1",
+        ),
+        (
+            "linux.devices",
+            [{"type": "b", "path": "/b", "major": 1, "minor": 1 << 20}],
+            "linux.devices[0]: no device has the number 1:1048576",
+        ),
+        (
+            "linux.devices",
+            [{"type": "c", "path": "/b", "major": -1}],
+            "linux.devices[0]: no device has the number -1:0",
+        ),
+        (
             "linux.resources.devices",
             [{"allow": False, "type": "p", "access": "r"}],
             'invalid cgroup device type "p"',
@@ -447,6 +467,9 @@ def test_labels_need_their_module(bundle):
     doc = changed(MINIMAL, "process.apparmorProfile", "docker-default")
     message = "apparmor profile is specified in config, but apparmor is disabled or not supported"
     assert refusal(spec.validate, doc, {"selinux": True}) == message
+    doc = changed(MINIMAL, "linux.mountLabel", "u:r:t:s0")
+    message = "mount label is specified in config, but selinux is disabled or not supported"
+    assert refusal(spec.validate, doc, {"apparmor": True}) == message
 
 
 def test_private_propagation_needs_pivot_root(bundle):
