@@ -29,7 +29,6 @@
 #define F_SETFD 2
 #define FD_CLOEXEC 1
 #define SEEK_END 2
-#define SIGHUP 1
 #define SIGINT 2
 #define SIGQUIT 3
 #define SIGKILL 9
@@ -280,11 +279,12 @@ static void end(int signal)
 
 /*
  * A shell, an engine or Python may have left signals ignored or blocked: nobody inherits that.  What
- * ends any process ends a waiting container, whose first process has to ask for that.
+ * ends any process ends a waiting container, whose first process has to ask for that.  Not SIGHUP:
+ * who lets go of the terminal may come back for `start`.
  */
 static void set_signals(void)
 {
-	static const u8 ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	static const u8 ends[] = { SIGINT, SIGQUIT, SIGTERM };
 	u64 action[4] = { 0 }, none = 0;
 	int signal;
 
