@@ -20,9 +20,9 @@ Path = str | os.PathLike[str]
 
 
 class Streams(TypedDict, total=False):
-    """Descriptors 0 to 2 of a process, as subprocess.Popen takes them.  None, the default: ours.
+    """Descriptors 0 to 2 of a process, as for subprocess.Popen; None, the default, passes ours on.
 
-    console_socket: the path of a listening unix socket that gets the master of its terminal.
+    console_socket: the path of a listening unix socket that gets the master of the terminal.
     """
 
     stdin: Stream
@@ -32,9 +32,10 @@ class Streams(TypedDict, total=False):
 
 
 class Making(Streams, total=False):
-    """What create() and run() take, too; rootless is found out unless it is given.
+    """The further arguments of create() and run().
 
     config: the configuration, if it is not the bundle's config.json.
+    rootless: whether the kernel may refuse us cgroups; None, the default: found out.
     """
 
     root: Path | None
@@ -46,17 +47,17 @@ class Making(Streams, total=False):
 
 
 def create(id: str, bundle: Path = "", **making: Unpack[Making]) -> "Container":
-    """Make the container of a bundle (default: the working directory), up to its program."""
+    """Make the container of a bundle (default: the working directory); its program does not run."""
     return _launch(id, bundle, making, start=False)
 
 
 def run(id: str, bundle: Path = "", **making: Unpack[Making]) -> "Container":
-    """create() and start() in one: nothing is left of a container that cannot be started."""
+    """create() and start() in one; a container that cannot be started is removed again."""
     return _launch(id, bundle, making, start=True)
 
 
 def containers(root: Path | None = None) -> "list[Container]":
-    """All that exist below a root."""
+    """All containers below a root."""
     with guest.looking():
         root = _root(root)
         try:
@@ -68,10 +69,10 @@ def containers(root: Path | None = None) -> "list[Container]":
 
 
 class Container:
-    """A container by its name; whether it exists shows when it is asked for something.
+    """A container by its name.  Only a call of its methods shows whether it exists.
 
     process: its first process, if create() or run() of this program made it, else None.
-    As a context manager it is deleted at the end, running or not.
+    As a context manager it is deleted at the end, even if it runs.
     """
 
     __slots__ = ("id", "process", "root")
@@ -114,9 +115,10 @@ class Container:
         cgroup: Sequence[str] = (),
         **streams: Unpack[Streams],
     ) -> Process:
-        """Run another process in it: the bundle's, with other arguments and what else is given.
+        """Run another process in it: the one of its bundle, changed by the arguments given here.
 
-        user: USER or USER:GROUP, as numbers or by the container's names.
+        env is added to the bundle's, capabilities likewise.  user: USER or USER:GROUP, as numbers
+        or by the container's names.  groups: further supplementary groups.  cgroup: as --cgroup.
         """
         from pyrunc.enter import Entry
 
@@ -157,10 +159,10 @@ class Container:
         return guest.apart(enter, _end)
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Until it has stopped; its exit status, 128 + N after signal N, or None if nobody knows.
+        """Wait until it has stopped.  Returns its exit status, 128 + N after signal N.
 
-        That of a container that this program made is always known.  Raises Timeout after that
-        many seconds.
+        The status is None if it is not known, which does not happen to a container that this
+        program made.  Raises Timeout after `timeout` seconds.
         """
         from pyrunc import ending
 
@@ -194,7 +196,7 @@ class Container:
             freezer.resume(self.root, self.id)
 
     def update(self, resources: Mapping[str, Any]) -> None:
-        """Change limits: a linux.resources object of the runtime specification.  All or none."""
+        """Set the limits of a linux.resources object of the runtime specification: all or none."""
         from pyrunc import spec, update
 
         with guest.changing():
@@ -202,25 +204,25 @@ class Container:
             update.update(self.root, self.id, wanted, {})
 
     def delete(self, force: bool = False) -> None:
-        """Remove it; one that has started must have stopped, unless forced."""
+        """Remove it.  If it runs, `force` kills it first, and without `force` this is an error."""
         with guest.changing():
             container.delete(self.root, self.id, force)
 
     def state(self) -> State:
-        """As it is at this moment."""
+        """Its state document, as of this moment."""
         with guest.looking():
             record = container.load(self.root, self.id)
             return cast(State, container.state(self.root, record))
 
     def ps(self) -> list[int]:
-        """The PIDs of its processes, as we see them."""
+        """The PIDs of its processes, as the host counts them."""
         from pyrunc import processes
 
         with guest.looking():
             return processes.pids(container.load(self.root, self.id))
 
     def stats(self, since: Stats | None = None) -> Stats:
-        """What it uses; since: an earlier sample, to know the share of CPU time between the two."""
+        """What it uses now.  since: an earlier sample; cpu.percent is about the time in between."""
         from pyrunc import usage
 
         with guest.looking():
@@ -231,7 +233,7 @@ class Container:
             return cast(Stats, usage.compare(cast("dict[str, Any]", since or sample), sample))
 
     def events(self, interval: float = 5.0) -> Iterator[Event]:
-        """What it uses, every so many seconds, and when it runs out of memory, until it stops."""
+        """A sample every `interval` seconds, and each kill for want of memory, until it stops."""
         from pyrunc import events
 
         with guest.looking():
@@ -251,14 +253,14 @@ def _socket(streams: Streams) -> str:
 
 
 def _check_names(given: Streams, known: frozenset[str]) -> None:
-    """A type checker finds a misspelt argument, and so do we."""
+    """Refuse a misspelt argument, as a type checker would."""
     unknown = given.keys() - known
     if unknown:
         raise TypeError(f"unexpected argument: {min(unknown)}")
 
 
 def _words(name: str, given: Sequence[str]) -> list[str]:
-    """Strings; a single one is not meant as its letters."""
+    """The strings of a sequence; a single string is no sequence of its letters."""
     if isinstance(given, str) or not all(isinstance(word, str) for word in given):
         raise TypeError(f"{name}: a sequence of strings is wanted, not {given!r}")
     return list(given)

@@ -1,6 +1,6 @@
-"""What only the host can set on a container's process, or note of it (host).
+"""What the host sets on a container's process from outside, or writes down about it (host).
 
-May touch: the process (OOM score, CPU affinity), and its pid file.
+May touch: the process (OOM score, CPU affinity, rlimits), our own limit of descriptors, pid files.
 """
 
 import os
@@ -20,8 +20,10 @@ ROOM = 256  # descriptors: more than a launch ever holds
 
 
 def make_room() -> "tuple[int, int] | None":
-    """See to it that all the descriptors of a launch fit.  (soft, hard) as our caller had them, for
-    the container to have, if they had to be raised."""
+    """Raise our limit of open files if a launch needs more.
+
+    Returns (soft, hard) as they were, which the container is to have; None if nothing was raised.
+    """
     pair = ffi.new("uint64_t[2]")
     lib.core_nofile(pair)
     soft, hard = pair
@@ -44,7 +46,7 @@ def oom_score(pid: int, score: "int | None") -> None:
 
 
 def limits(pid: int, rlimits: "list[tuple[int, int, int, str]]") -> None:
-    """process.rlimits, where init may not set them itself.  rlimits: process.rlimits()'s."""
+    """process.rlimits, where init may not set them itself.  rlimits: rows of process.rlimits()."""
     for number, soft, hard, _ in rlimits:
         result = lib.core_prlimit(pid, number, soft, hard)
         if result:
@@ -54,9 +56,9 @@ def limits(pid: int, rlimits: "list[tuple[int, int, int, str]]") -> None:
 
 
 def lend_oom_score(score: "int | None") -> "int | None":
-    """Have process.oomScoreAdj ourselves, for init to inherit.  What to go back to afterwards.
+    """Take on process.oomScoreAdj for a moment, so that init inherits it.  Returns our own score.
 
-    Who is not root may not write it for init, which nobody else may look into.
+    init is not dumpable, so that without root we may not write its oom_score_adj.
     """
     if score is None:
         return None
@@ -66,7 +68,7 @@ def lend_oom_score(score: "int | None") -> "int | None":
 
 
 def affinity(pid: int, cpus: "set[int]") -> None:
-    """One half of process.execCPUAffinity.  pid 0: ourselves, and whom we start from now on."""
+    """One half of process.execCPUAffinity.  pid 0: ourselves, and what we start from now on."""
     try:
         os.sched_setaffinity(pid, cpus)
     except OSError as err:
@@ -74,7 +76,7 @@ def affinity(pid: int, cpus: "set[int]") -> None:
 
 
 def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
-    """Allow the CPUs that the cpuset allows, whatever our caller was pinned to."""
+    """Allow all CPUs of the cpuset, even if our caller was pinned to some of them."""
     try:
         os.sched_setaffinity(pid, range(MAX_CPUS))
     except OSError as err:
@@ -82,7 +84,7 @@ def forget_affinity(pid: int, warn: "Callable[[str], None]") -> None:
 
 
 def absolute(path: str) -> str:
-    """Of a file that the caller names relative to where it stands, before we leave that place."""
+    """The absolute form of a caller's path, while we are still in the caller's directory."""
     try:
         return os.path.abspath(path)
     except OSError as err:  # a deleted working directory
@@ -90,7 +92,7 @@ def absolute(path: str) -> str:
 
 
 def pid_file(path: str, pid: int) -> None:
-    """The bare number, in a file that is whole when it appears."""
+    """Write the bare number; the file is complete when it appears."""
     try:
         files.replace(path, str(pid))
     except OSError as err:

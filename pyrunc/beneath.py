@@ -1,7 +1,7 @@
-"""A path as a container with a root of its own would walk it, however hostile that root is (host).
+"""Resolve a path as a container whose root this is would, however hostile the root is (host).
 
-May touch: nothing, but for directories and empty files beneath that root where make is given.
-Symbolic links are followed as the container would: what leads out of the root stays within.
+Symbolic links are followed as inside the container: none leads out of the root.
+May touch: directories and empty files beneath the root, which are made if `make` is given.
 OSError passes: the callers know what the path meant.
 """
 
@@ -12,9 +12,9 @@ LINKS = 40  # as many as the kernel follows
 
 
 def walk(root: str, path: str, make: "str | None" = None) -> "tuple[str, int]":
-    """The path without its links, and a descriptor (O_PATH) of what is there; -1: nothing.
+    """The path without links, and a descriptor (O_PATH) of what is there; -1 if nothing is.
 
-    make: "file" or "directory", to be there when this returns, with all directories above it.
+    make: "file" or "directory": if nothing is there, make one, and the directories above it.
     """
     todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
     done: "list[str]" = []

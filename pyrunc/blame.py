@@ -1,7 +1,7 @@
-"""What may follow an error's sentence, and which component of a path is to blame (host leaf).
+"""Why a path or a cgroup file cannot be used: the clause that follows an error's sentence (host).
 
-Looks at paths of the host, with stat(2) and readlink(2), and at which controllers there are.
-Imported after a failure, never before one.  What cannot be made out stays unsaid.
+May touch: reads paths of the host, with stat(2) and readlink(2), and the list of controllers.
+Imported after a failure, never before one.  A cause that is not certain is not told.
 """
 
 import errno
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# By these engines choose an exit status: they come from the error, never from what explains it.
+# Engines look for these words to choose an exit status, so an explanation must not contain them.
 SIGNALS = (
     "executable file",
     "no such file",
@@ -27,7 +27,7 @@ SIGNALS = (
 
 
 def explained(sentence: str, why: str) -> str:
-    """The sentence, with the clause if there is one that changes nothing for engines."""
+    """The sentence, followed by the clause, unless an engine could be misled by the clause."""
     lower = why.lower()
     if not why or any(words in lower for words in SIGNALS):
         return sentence
@@ -35,12 +35,12 @@ def explained(sentence: str, why: str) -> str:
 
 
 def os_error(op: str, name: str, err: OSError) -> Error:
-    """Error.os() with what is to blame."""
+    """Error.os(), followed by which component of the path is to blame."""
     return Error(explained(Error.os(op, name, err).message, path(name, err.errno)))
 
 
 def path(name: str, number: "int | None") -> str:
-    """Which component of a path is the reason for an errno; "" if it is no one, or the last."""
+    """Which component of a path is the reason for an errno; "" if none is, or only the last."""
     for part, is_last in _parts(name):
         try:
             mode = os.stat(part).st_mode
@@ -54,7 +54,7 @@ def path(name: str, number: "int | None") -> str:
 
 
 def controller(directory: str, file: str) -> str:
-    """Why there is no such file in a cgroup, if that is for want of its controller (v2)."""
+    """Why a cgroup has no such file, if the reason is that its controller is missing (v2)."""
     name = file.partition(".")[0]
     try:
         with open(f"{directory}/cgroup.controllers", encoding="ascii") as controllers:
@@ -65,7 +65,7 @@ def controller(directory: str, file: str) -> str:
 
 
 def hierarchy(name: str) -> str:
-    """Why there is no cgroup for a controller of v1, if that is mounted nowhere."""
+    """Why there is no cgroup of a v1 controller, if the reason is that it is mounted nowhere."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as rows:
             mounts = [row.rpartition(" - ")[2].split() for row in rows]
@@ -76,7 +76,7 @@ def hierarchy(name: str) -> str:
 
 
 def _parts(name: str) -> "Iterator[tuple[str, bool]]":
-    """`/a`, `/a/b`, `/a/b/c`, and whether it is the last."""
+    """(`/a`, False), (`/a/b`, False), (`/a/b/c`, True): the prefixes, and which is the last."""
     root = "/" if name.startswith("/") else ""
     parts = [part for part in name.split("/") if part]
     for count in range(1, len(parts) + 1):

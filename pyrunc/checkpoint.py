@@ -1,4 +1,4 @@
-"""A container put into files by CRIU, and usually gone after that.
+"""Save a container to files by CRIU; usually it is removed after that.
 
 May touch: the image and work directories, the container's processes through CRIU, and what
 `delete` removes.  runc's `checkpoint`; the runtime specification has none.
@@ -30,7 +30,7 @@ DEVICES = [f"/dev/{name}" for name in "null zero full random urandom tty".split(
 
 
 def checkpoint(root: str, id: str, opts: "Doc") -> None:
-    """Dump the container. opts: the verb's options, in its own words."""
+    """Dump the container.  opts: the options of the verb `checkpoint`."""
     lock = container.lock(root, id)
     fds: "list[int]" = []
     try:
@@ -57,7 +57,10 @@ def checkpoint(root: str, id: str, opts: "Doc") -> None:
 
 
 def _request(record: "Doc", opts: "Doc", images: str, fds: "list[int]") -> "Any":
-    """All that can be said without CRIU; descriptors that it needs are appended to fds."""
+    """The request to CRIU, as far as it depends on nothing but the options and the record.
+
+    Descriptors that CRIU needs are appended to fds.
+    """
     try:
         os.makedirs(images, 0o600, exist_ok=True)
     except OSError as err:
@@ -116,7 +119,7 @@ def _check_parent(path: str, images: str) -> None:
 
 
 def check_status_fd(fd: int) -> None:
-    """Can we write to it? -1 is none."""
+    """Refuse a --status-fd that cannot be written to; -1: there is none."""
     if fd == -1:
         return
     try:
@@ -163,7 +166,7 @@ def _dump(root: str, record: "Doc", opts: "Doc", request: "Any") -> None:
 
 
 def _outside(spaces: "dict[str, str]", version: int) -> "list[str]":
-    """The namespaces that were there before the container, and will be before it is restored."""
+    """For CRIU: the namespaces that others made, and that will be there again at restore."""
     rows = []
     for kind, key in criu.OUTSIDE.items():
         name, file = NAMES[kind]
@@ -177,7 +180,7 @@ def _outside(spaces: "dict[str, str]", version: int) -> "list[str]":
 
 
 def external_mounts(record: "Doc") -> "dict[str, str]":
-    """Mount point in the container -> the name under which restore finds what belongs there."""
+    """Mount point in the container -> the name by which restore finds the source of its mount."""
     config = record["config"]
     root = config["rootfs"]
     found: "dict[str, str]" = {}
@@ -215,7 +218,7 @@ def bound_cgroups(paths: "dict[str, str]") -> "dict[str, str]":
 
 
 def _keep_descriptors(record: "Doc", images: int) -> None:
-    """Write down what its stdio was: pipes will be other ones when it is restored."""
+    """Write down what its stdio was: a restore puts other pipes in the place of these."""
     data = jsonio.dumps(record["external_descriptors"]).encode()
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -31,8 +31,8 @@ FILES = ("stdin", "stdout", "stderr", "terminal")
 class Stdio:
     """Descriptors 0 to 2 of a new process.  theirs: for handshake.spawn(); ours: the other ends.
 
-    socket: where init shall send the master of its terminal to, if it is to have one.
-    Leaving it by an exception, for then there is no process, closes all of it.
+    socket: where init is to send the master of its terminal, if it has one.
+    If an exception leaves the with block there is no process, and everything is closed.
     """
 
     __slots__ = ("_opened", "_receiver", "ours", "socket", "terminal", "theirs")
@@ -42,7 +42,7 @@ class Stdio:
         self.terminal: io.FileIO | None = None
         self.theirs = (-1, -1, -1)
         self.socket = self._receiver = -1
-        self._opened: list[int] = []  # what only the process shall have
+        self._opened: list[int] = []  # ours to close once the process has it
         try:
             stdin = self._open(0, streams.get("stdin"))
             stdout = self._open(1, streams.get("stdout"))
@@ -86,7 +86,7 @@ class Stdio:
         return fd
 
     def ready(self) -> None:
-        """The process has all of it; its terminal is on its way."""
+        """init has all of it: close its ends, and receive the terminal that it has sent."""
         self._let_go()
         if self._receiver >= 0:
             fd = handshake.check(lib.core_recv_fd(self._receiver), "unable to get the terminal")
@@ -95,7 +95,7 @@ class Stdio:
             self._receiver = -1
 
     def _let_go(self) -> None:
-        """Close what is theirs, or we would wait for ourselves."""
+        """Close the process's ends: a pipe does not end while we have its other end, too."""
         while self._opened:
             os.close(self._opened.pop())
 
@@ -114,10 +114,10 @@ class Process:
     """A process that was started by us, and is a child of ours.
 
     stdin, stdout, stderr: our ends of the pipes that were asked for.  terminal: the master of its
-    terminal, if it has one.  As a context manager these are closed and it is waited for at the end.
+    terminal, if it has one.  At the end of a with block these are closed and it is waited for.
 
-    A thread waits for it from the start: a PID namespace does not end before all that were in it
-    have been reaped, so as a zombie it would keep its container from ending.
+    A thread waits for it from the start: a PID namespace ends only when all its processes have been
+    reaped, so a zombie would keep its container from ending.
     """
 
     __slots__ = ("_ended", "_owner", "_pidfd", "_status", "pid", *FILES)
@@ -138,7 +138,7 @@ class Process:
             value = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             self._status = value if value >= 0 else 128 - value
         except ChildProcessError:
-            pass  # whoever waits for every child of this process was faster
+            pass  # some other code of the program waits for any child, and was faster
         finally:
             self._ended.set()
 

@@ -1,4 +1,4 @@
-"""argv -> (command, opts), and running it.  The only parser, and the only place that prints errors.
+"""Turn argv into a command and its options, and run it.  The only parser; only it prints errors.
 
 The grammar is that of Go's flag package as runc uses it:
 
@@ -6,8 +6,8 @@ The grammar is that of Go's flag package as runc uses it:
 
 `-x` and `--x` are the same flag, a value follows as `--x V` or `--x=V`, booleans take only the
 second form, the last one given wins.  Flags may also come after positionals, except where a verb's
-positionals are another program's command line.  What only crun's getopt takes is taken, too: short
-flags together, and with their value.  help.py words what goes wrong, and never runs a verb.
+positionals are another program's command line.  As with crun's getopt, several short flags may
+share a word, and a value may follow its flag in the same word.  help.py words usage errors.
 """
 
 import gc
@@ -53,7 +53,7 @@ def main(argv: "list[str] | None" = None) -> int:
 
 
 def _wait_for_children_ourselves() -> None:
-    """Under a caller that ignores SIGCHLD, the kernel would reap them and keep their status."""
+    """If our caller ignores SIGCHLD, the kernel would reap our children, and lose their status."""
     try:
         from _signal import SIG_DFL, SIGCHLD, signal  # type: ignore[import-not-found]
     except ImportError:  # the private module of another Python
@@ -89,7 +89,7 @@ def _dispatch(argv: "list[str]", opts: "dict[str, Any]") -> "int | None":
 
 
 def parse(argv: "list[str]", opts: "dict[str, Any] | None" = None) -> "Command | None":
-    """Fill opts from argv and open the log.  None: the user was shown what they asked for.
+    """Fill opts from argv and open the log.  None: it was help or the version, which was printed.
 
     opts gets a key for every row (`pid-file` -> `pid_file`), `program`, `root_given` and `args`.
     """
@@ -157,7 +157,7 @@ def _chosen_root(path: str) -> str:
 
 
 def _check_globals(opts: "dict[str, Any]") -> None:
-    """Open the log, then settle the root: in this order, so that an engine sees what is wrong."""
+    """Open the log, then settle the root: an error about the root has to be in the log."""
     opts["log_format"] = opts["log_format"] or "text"
     check_choice(opts, "log-format", ("text", "json"))
     check_choice(opts, "log-level", log.LEVELS)
@@ -171,14 +171,14 @@ def _check_globals(opts: "dict[str, Any]") -> None:
 
 
 def check_choice(opts: "dict[str, Any]", name: str, known: "tuple[str, ...]") -> None:
-    """The value of a flag must be one of a few."""
+    """Refuse a value of the flag `name` that is not one of `known`."""
     value = opts[name.replace("-", "_")]
     if value not in known:
         raise Error(f"invalid {name}: {value}")
 
 
 def _check_rootless(command: Command, opts: "dict[str, Any]") -> None:
-    """Make --rootless one of "true", "false", "auto"; only the verbs that use it mind another."""
+    """Make --rootless "true", "false" or "auto".  Only verbs that use it refuse another value."""
     rootless = _BOOLS.get(opts["rootless"])
     if rootless is not None:
         opts["rootless"] = "true" if rootless else "false"
@@ -201,7 +201,7 @@ def _run(command: Command, opts: "dict[str, Any]") -> "int | None":
 
 
 def _help() -> "ModuleType":
-    """The module help; it needs click, which may live in another directory than pyrunc does."""
+    """The module help.  It needs click, which may be in another directory than pyrunc is."""
     try:
         from pyrunc import help
     except ImportError:
@@ -219,7 +219,7 @@ def _show_help(opts: "dict[str, Any]", verb: "str | None" = None) -> None:
 
 
 def _explain(program: str, err: UsageError) -> None:
-    """Usage goes to stdout, as runc's does.  err is told in any case, so this must not fail."""
+    """Print the usage to stdout, as runc does.  The error itself is yet to come: never fail."""
     try:
         print(_help().usage(program, err, version_lines()), end="", flush=True)
     except (ImportError, OSError):
@@ -251,7 +251,11 @@ def flags(
     verb: "str | None" = None,
     stop_early: bool = False,
 ) -> "list[str]":
-    """Take rows' flags out of argv into opts; the positionals."""
+    """Read the flags in argv that rows describe into opts.  Returns the positionals.
+
+    verb: whose help belongs to a usage error (None: the program's).  stop_early: flags end at the
+    first positional.
+    """
     table: "dict[str, Option]" = {}
     for known in (*rows, HELP):
         table[known.name] = known
@@ -297,7 +301,7 @@ def flags(
 
 
 def _apart(token: str, table: "dict[str, Option]") -> "list[str]":
-    """Short flags of one token: -td is -t -d, -eA=B is -e A=B.  Empty if one of them is unknown."""
+    """Split a word into its short flags: -td is -t -d, -eA=B is -e A=B.  Empty: one is unknown."""
     found: "list[str]" = []
     for at, letter in enumerate(token[1:], 2):
         if letter not in table:
@@ -355,7 +359,7 @@ def parse_int(text: str) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    """Log message, and tell stderr too when the log is elsewhere."""
+    """Log the message, and print it on stderr as well if the log is elsewhere.  Returns code."""
     if len(message) > _LONGEST_MESSAGE:
         half = _LONGEST_MESSAGE // 2
         message = f"{message[:half]} [...] {message[-half:]}"
@@ -369,7 +373,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _surprise(err: Exception, code: int) -> int:
-    """One line for an exception nobody worded: what, and where; --debug shows the traceback."""
+    """One line for an unexpected exception: what and where.  --debug shows the traceback, too."""
     where = "?"
     trace = err.__traceback__
     while trace is not None:

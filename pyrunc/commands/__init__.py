@@ -22,8 +22,8 @@ class Option:
       bool      one of means; takes no separate value          str   text
       int       a Go integer literal                           list  every text given, in order
       duration  seconds as a float, from `1m30s` and the like  ints  every integer given, in order
-    metavar says in help what a value is; completion knows PATH, FILE and DIR.  What help has in
-    double quotes are the only values there are.
+    metavar names the value in the help; completion knows PATH, FILE and DIR.  Words that the help
+    has in double quotes are all the values that the flag takes.
     """
 
     __slots__ = ("default", "help", "hidden", "key", "kind", "means", "metavar", "name", "short")
