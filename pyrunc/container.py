@@ -1,4 +1,4 @@
-"""An existing container: its record and lock, its observed status, and what can be done to it.
+"""An existing container: its record and lock, its observed status; start and delete it.
 
 May touch: the directory <root>/<id>, the container's process (through a pidfd) and its cgroups.
 OCI runtime-spec 1.3, runtime.md "State", "Lifecycle" and "Operations".
@@ -7,8 +7,9 @@ OCI runtime-spec 1.3, runtime.md "State", "Lifecycle" and "Operations".
                 intent.json   the same before that: what to undo if its creator dies
                 exec.fifo     here until `start`: init waits for a byte out of it
 
-Status is observed every time, never stored.  The lock is flock(2) on the directory, so it dies with
-its holder: create, start, delete and update hold it alone, exec shares it, who only looks has none.
+The status is observed every time, never stored.  The lock is flock(2) on the directory, so that it
+ends with its holder: create, start, delete and update hold it exclusively, exec and pause share it;
+commands that only look, kill and resume take none.
 """
 
 import errno
@@ -32,7 +33,7 @@ INTENT = "intent.json"
 FIFO = "exec.fifo"
 # All that an unfinished `create` can leave; with anything else the directory is not one of ours.
 LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify", "criu-root"}
-# What no record lacks; a file that lacks it was not written by us, or not completely.
+# Members of every record; a file without one of them is another program's, or incomplete.
 RECORD: "dict[str, type]" = {"id": str, "config": dict, "cgroup_paths": dict}
 RECORD |= {"init_process_pid": int, "init_process_start": int}
 INIT_EXE = "/memfd:pyrunc-init"  # core.c names the sealed copy of init so
@@ -40,7 +41,7 @@ PATIENCE = 10.0  # seconds to wait for a lock
 
 
 def check_id(id: str) -> None:
-    """Refuse what runc refuses; what passes is one harmless path component."""
+    """Refuse an id as runc does; one that passes is a harmless component of a path."""
     if not id:
         raise Error("container id cannot be empty")
     plain = all(char.isascii() and char.isalnum() or char in "_+-." for char in id)
@@ -49,7 +50,7 @@ def check_id(id: str) -> None:
 
 
 def directory(root: str, id: str) -> str:
-    """Where everything about the container is; the id is checked."""
+    """The container's directory, where everything about it is.  Checks the id."""
     check_id(id)
     return f"{root}/{id}"
 
@@ -99,7 +100,7 @@ def _lock(path: str, id: str, mode: int) -> "int | None":
 
 
 def load(root: str, id: str) -> "dict[str, Any]":
-    """The record of a container that was created completely."""
+    """The record of a container; NoContainer if there is none, or if it is not one of ours."""
     path = f"{directory(root, id)}/{STATE}"
     try:
         data = files.read(path)
@@ -125,7 +126,7 @@ def _decode(data: bytes) -> "dict[str, Any] | None":
 
 
 def write_intent(root: str, id: str, record: "dict[str, Any]") -> None:
-    """Write down what is about to be made, before making it."""
+    """Write down what is about to be made, so that a later delete can undo it."""
     _write(f"{root}/{id}/{INTENT}", record)
 
 
@@ -135,7 +136,7 @@ def write_record(root: str, id: str, record: "dict[str, Any]") -> None:
     try:
         files.unlink(f"{root}/{id}/{INTENT}")
     except OSError:
-        pass  # beside a record it means nothing
+        pass  # once there is a record, nobody reads it
 
 
 def _write(path: str, record: "dict[str, Any]") -> None:
@@ -146,13 +147,13 @@ def _write(path: str, record: "dict[str, Any]") -> None:
 
 
 def labels(record: "dict[str, Any]") -> "tuple[str, dict[str, str]]":
-    """(bundle, annotations), which the record keeps as one list of `key=value`."""
+    """(bundle, annotations); the record has both in one list of `key=value`, as runc does."""
     found = dict(label.partition("=")[::2] for label in record["config"].get("labels") or [])
     return found.pop("bundle", ""), found
 
 
 def hook_state(record: "dict[str, Any]", status: str, pid: int = 0) -> str:
-    """The state document a hook reads (pid 0: left out)."""
+    """The state document on the stdin of a hook.  pid 0: it has no pid."""
     bundle, annotations = labels(record)
     state = {"ociVersion": SPEC_VERSION, "id": record["id"], "status": status}
     state |= {"pid": pid, "bundle": bundle} if pid else {"bundle": bundle}
@@ -172,7 +173,7 @@ def status(root: str, record: "dict[str, Any]") -> str:
 
 
 def unpaused_status(root: str, record: "dict[str, Any]") -> str:
-    """The status it has, or would have if it were not paused."""
+    """The status without regard to a pause: `stopped`, `created` or `running`."""
     pid = record["init_process_pid"]
     if not procfs.alive(pid, record["init_process_start"]):
         return "stopped"
@@ -185,7 +186,7 @@ def unpaused_status(root: str, record: "dict[str, Any]") -> str:
 
 
 def state(root: str, record: "dict[str, Any]") -> "dict[str, Any]":
-    """The state document of `state` and `list`, its keys in the order they are printed."""
+    """The state document that `state` and `list` print, its keys in their order."""
     now = status(root, record)
     bundle, annotations = labels(record)
     result = {
@@ -231,7 +232,7 @@ def start(root: str, id: str, before: "Callable[[], None] | None" = None) -> "di
 
 
 def open_fifo(root: str, record: "dict[str, Any]") -> int:
-    """The way to init: a descriptor for release(). Nothing has happened to the container yet."""
+    """A descriptor for release(), by which init is told to go on.  This tells it nothing yet."""
     path = f"{root}/{record['id']}/{FIFO}"
     try:
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -256,7 +257,7 @@ def release(root: str, record: "dict[str, Any]", fifo: int) -> None:
 
 
 def _wait_for_exec(fifo: int) -> None:
-    """init's end is close-on-exec: when it is gone, init has exec'ed, or failed and said why."""
+    """Wait until init's exec closes its end of the fifo; what a failed init wrote is the Error."""
     poll = select.poll()
     poll.register(fifo, 0)
     poll.poll()
@@ -272,7 +273,7 @@ def _wait_for_exec(fifo: int) -> None:
 
 
 def poststart(record: "dict[str, Any]") -> None:
-    """Run the poststart hooks; after a failure the container has to go (spec 1.3, lifecycle 9)."""
+    """Run the poststart hooks.  After an Error the caller has to remove the container (step 9)."""
     todo = _hooks(record, "poststart")
     if todo:
         from pyrunc import hooks
@@ -281,7 +282,7 @@ def poststart(record: "dict[str, Any]") -> None:
 
 
 def delete(root: str, id: str, force: bool = False) -> None:
-    """Remove a container that has stopped, or only exists as "created"; any, with `force`."""
+    """Remove a container that has stopped or was never started; with `force` any container."""
     path = directory(root, id)
     if force:
         _stop_creation(path)
@@ -291,9 +292,9 @@ def delete(root: str, id: str, force: bool = False) -> None:
             record = load(root, id)
         except Error as err:
             if fd is not None and isinstance(err.__cause__, OSError):
-                raise  # it is there, but cannot be read at the moment
+                raise  # there is a record, which we need, but it cannot be read at the moment
             if fd is not None and (force or not os.path.lexists(f"{path}/{STATE}")):
-                _undo(path)  # no record to go by: what is known of it goes
+                _undo(path)  # without a record, only what the intent names can be removed
             if force:
                 return
             raise
@@ -323,7 +324,7 @@ def destroy(root: str, record: "dict[str, Any]", force: bool = False) -> None:
 
 
 def _remove(path: str, record: "dict[str, Any]", kill_rest: bool) -> None:
-    """Remove groups, with whoever is left in them or (kill_rest false) only if nobody is."""
+    """Remove cgroups, resctrl groups, directory.  kill_rest: and processes left in the cgroups."""
     from pyrunc import processes
 
     paths = record.get("cgroup_paths") or {}
@@ -342,7 +343,7 @@ def _remove(path: str, record: "dict[str, Any]", kill_rest: bool) -> None:
 
 
 def remove_directory(path: str) -> None:
-    """Remove a container's directory, the record first: without it the rest is only litter."""
+    """Remove a container's directory; the record goes first, so that no half container is left."""
     try:
         if os.path.lexists(f"{path}/criu-root"):  # of a killed restore, with the root mounted there
             from pyrunc import mountpoints
@@ -374,7 +375,7 @@ def _intent(path: str) -> "dict[str, Any] | None":
 
 
 def _stop_creation(path: str) -> None:
-    """End a `create` that still holds the lock: it undoes its work when its init is killed."""
+    """End a `create` that is still at work, by killing its init: it then undoes what it did."""
     fd = files.lock_directory(path, fcntl.LOCK_EX)
     if fd == -1:
         intent = None if os.path.lexists(f"{path}/{STATE}") else _intent(path)
@@ -388,7 +389,7 @@ def _stop_creation(path: str) -> None:
 def _undo(path: str) -> None:
     """Remove what a killed `create` left behind.  The caller holds the lock.
 
-    Engines let several runtimes share a root: what another one keeps there stays.
+    Engines let several runtimes share a root, so a directory with other files in it is left alone.
     """
     if not set(os.listdir(path)) <= LITTER:
         return

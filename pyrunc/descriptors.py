@@ -1,7 +1,7 @@
-"""Descriptors of our caller that the container gets, too: LISTEN_FDS and --preserve-fds.
+"""Descriptors of our caller that are passed on to the container: LISTEN_FDS and --preserve-fds.
 
-Looks at our descriptors and environment.  Those of the caller survived an exec, so they are not
-close-on-exec; all that Python opened are.
+May touch: looks at our descriptors and environment.  A descriptor of the caller has survived an
+exec, so it is not close-on-exec, while all that Python opened are.
 """
 
 import fcntl
@@ -18,7 +18,10 @@ ENOENT = 2
 
 
 def pass_on(process: "dict[str, Any]", preserve: int) -> int:
-    """How many descriptors from 3 on the container keeps; its environment tells about systemd's."""
+    """How many descriptors, from 3 on, the container gets; LISTEN_FDS is added to its environment.
+
+    process: the process object.  preserve: --preserve-fds.
+    """
     listening = _listening()
     for fd in range(FIRST, FIRST + listening):
         if not _is_callers(fd):
@@ -30,7 +33,7 @@ def pass_on(process: "dict[str, Any]", preserve: int) -> int:
 
 
 def preserved(number: int, first: int = FIRST) -> int:
-    """--preserve-fds, once it is certain that the caller has so many from `first` on."""
+    """Check that the caller has passed `number` descriptors from `first` on; return how many."""
     for index in range(number):
         if not _is_callers(first + index):
             why = strerror(ENOENT)
@@ -39,7 +42,7 @@ def preserved(number: int, first: int = FIRST) -> int:
 
 
 def _listening() -> int:
-    """sd_listen_fds(3): the number, if it is meant for this process."""
+    """LISTEN_FDS, if LISTEN_PID says that it is meant for this process (sd_listen_fds(3))."""
     number = os.environ.get("LISTEN_FDS", "")
     if os.environ.get("LISTEN_PID", "") != str(os.getpid()) or not number.isdecimal():
         return 0

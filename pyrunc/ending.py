@@ -1,14 +1,13 @@
-"""The end of containers: waiting for it, and how it came.
+"""The end of containers: wait for it, and find out the exit status.
 
 May touch: /proc and pidfds of the containers' processes (it only looks).
 
-An exit status is the parent's to have, and we are not the parent.  The kernel shows it to others
+Only the parent of a process gets its exit status, and we are not the parent.  But it can be seen
 
-    until the parent has taken it    in /proc/PID/stat, field 52 (proc_pid_stat(5))
-    from then on, Linux 6.15         to who holds a pidfd: PIDFD_GET_INFO (pidfd_open(2))
+    until the parent has reaped it    in /proc/PID/stat, field 52 (proc_pid_stat(5))
+    after that, from Linux 6.15 on    to the holder of a pidfd: PIDFD_GET_INFO (pidfd_open(2))
 
-and otherwise it is not known.  So statuses are read at the moment in which the pidfd tells of the
-end, where both ways are open.
+So we hold a pidfd, and look in both places as soon as it tells of the end.
 """
 
 import fcntl
@@ -34,8 +33,9 @@ def wait(
 ) -> "list[str]":
     """Wait until all containers have stopped. Returns those that had not within timeout seconds.
 
-    tell() gets their exit statuses in the order of ids, each as soon as it can (None: not known);
-    it is not called for who did not stop, nor for who comes after that one.
+    tell(status) is called for each container in the order of ids, as soon as that order allows;
+    None: its status is not known.  It is not called for a container that did not stop in time, nor
+    for those after it.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     found: "dict[int, int | None]" = {}

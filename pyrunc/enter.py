@@ -2,9 +2,10 @@
 
 May touch everything the layers below may: this module joins the pure plan with the host.
 
-Descriptors of the container are opened in the /proc directory of one process, its init, and that
-was the right process before the first and after the last.  The shared lock keeps `delete` away
-until the process is in the container's cgroup, where `delete` finds it.
+The container's namespaces are opened through the opened /proc/PID of its first process.  It goes on
+naming that process; that it is the right one is checked before the first namespace is opened and
+after the last.  The shared lock keeps `delete` away until the new process is in the container's
+cgroup, where `delete` finds it.
 """
 
 import os
@@ -38,9 +39,9 @@ STOPPED = "cannot exec in a stopped container"
 class Entry:
     """One process on its way into a container.
 
-    given: the process object, complete.  stdio: what it gets as descriptors 0 to 2; -1 keeps ours.
-    console: where init sends the master of its terminal to; -1 for the caller's socket, or none.
-    on_ready: called when all is done but the program's execution.
+    given: the process object, complete.  stdio: its descriptors 0 to 2; -1: the same as ours.
+    console: the socket for the master of its terminal; -1: the caller's socket, or no terminal.
+    on_ready: called when everything is done but the execution of the program.
     """
 
     __slots__ = (
@@ -81,7 +82,7 @@ class Entry:
     # --- the story ---
 
     def look(self) -> None:
-        """What there is: the container, in a state that takes another process, and the process."""
+        """Load the container, check that it takes another process, and read the process object."""
         self.lock = container.lock(self.root, self.id, shared=True)
         self.record = container.load(self.root, self.id)
         self.config: "Doc" = self.record["config"]
@@ -107,7 +108,7 @@ class Entry:
             self.passed = descriptors.preserved(self.opts["preserve_fds"])
 
     def start(self) -> None:
-        """Bring the process in, up to the point where it executes its program, or leave none."""
+        """Start the process; it executes its program.  After an Error there is no process."""
         try:
             try:
                 self._start()
@@ -157,12 +158,12 @@ class Entry:
         agent.hand_over(self.config["seccomp"], state, init, fd)
 
     def abandon(self) -> None:
-        """End a process that cannot be had as it was asked for."""
+        """Kill a process that could not be set up completely."""
         if self.init:
             handshake.end(self.init)
 
     def close(self) -> None:
-        """The process is on its own: let go of it, and of the lock."""
+        """Release the process, which goes on by itself, and the lock."""
         self.unlock()
         if self.init:
             handshake.close(self.init)
@@ -170,7 +171,7 @@ class Entry:
     # --- what runs ---
 
     def _process(self) -> "Doc":
-        """The process object of the file, or the bundle's with the flags of the command line."""
+        """The process object: that of --process, or the bundle's as the flags change it."""
         if self.opts["process"]:
             given = spec.load_process(self.opts["process"])
             return plan_exec.inherited(given, self.config)
@@ -180,7 +181,7 @@ class Entry:
         return plan_exec.inherited(given, self.config, self.opts["cap"])
 
     def _options(self) -> "tuple[Doc, list[int] | None]":
-        """The command line with a --user in numbers, and the groups that a user's name means."""
+        """The options with --user as numbers, and the groups of a user who was given by name."""
         if not self.opts["user"].strip("+-0123456789:"):
             return self.opts, None
         from pyrunc import users
@@ -209,7 +210,7 @@ class Entry:
     # --- the way in ---
 
     def _spawn(self, facts: "Doc") -> handshake.Init:
-        """Start init with the plan; fds are the descriptors that the plan's 'f' arguments index."""
+        """Open what the plan's descriptors are, make the plan, and start init with both."""
         fds: "list[int]" = []
         index: "dict[Any, Any]" = {}
         try:
@@ -261,7 +262,7 @@ class Entry:
                 os.close(fd)
 
     def _put(self, pid: int) -> None:
-        """Have init put into the container's cgroup, or where its first process has gone since."""
+        """Have init put into the container's cgroup, or where its first process is now."""
         paths = self.record["cgroup_paths"]
         wanted = entry.parse(self.opts["cgroup"])
         chosen = entry.below(paths, wanted)
@@ -279,8 +280,8 @@ class Entry:
     # --- what may go wrong ---
 
     def _explain(self, err: Error) -> Error:
-        """The Error to show: a container that has ended meanwhile is the cause of any other."""
-        # One with a pid namespace takes everybody in it along, before it is quite dead itself.
+        """The Error to show.  If the container has ended meanwhile, that is the cause of any."""
+        # A pid namespace ends when its first process begins to, before that is quite dead.
         if procfs.ending(self.pid, self.record["init_process_start"]):
             return Error(STOPPED)
         text = err.message
@@ -295,7 +296,7 @@ class Entry:
         return Error(START_FAILED + text)
 
     def _unlock_paused(self) -> None:
-        """In a paused container init sleeps: the `resume` it waits for must not wait for us."""
+        """Let go of the lock if the container is paused: init is frozen until a `resume`."""
         if self.lock >= 0 and fs.frozen(self.record["cgroup_paths"]):
             self.unlock()
 
@@ -309,8 +310,10 @@ class Entry:
 def open_namespaces(
     record: "Doc", kinds: "Iterable[str]", index: "dict[Any, Any]", fds: "list[int]"
 ) -> None:
-    """Append those of a container that it does not share with us to fds, and their places, as
-    ("ns", kind), to index."""
+    """Open those namespaces of the given kinds that are the container's own, for a plan to join.
+
+    The descriptors are appended to fds; index["ns", kind] gets the place of each in fds.
+    """
     path = f"/proc/{record['init_process_pid']}"
     try:
         # It goes on naming this process when the number has become another's.

@@ -10,9 +10,6 @@ Wording follows runc: a Go program prints errno as strerror(3) with a small firs
 
 import os
 
-# strerror() texts that differ between C libraries and Go's table are spelled by os.strerror; the
-# C locale is forced by the launcher, so these are the words every caller of runc matches on.
-
 # How a failure of a container's process is introduced, and one that happened in init.
 START_FAILED = "unable to start container process: "
 INIT_FAILED = START_FAILED + "error during container init: "

@@ -1,4 +1,4 @@
-"""What a container uses, again and again, and the moments it ran out of memory.
+"""What a container uses, at intervals, and the moments in which it ran out of memory.
 
 May touch: its cgroups (it only listens).
 """
@@ -37,9 +37,10 @@ def usage(record: "dict[str, Any]") -> "Event":
 
 
 def watch(record: "dict[str, Any]", interval: float, reader: int = -1) -> "Iterator[Event]":
-    """What happens: every interval, and every want of memory, until nobody is left to tell about.
+    """A stats event every `interval` seconds and an oom event for each kill, until it stops.
 
-    reader: a descriptor that is written to; once nobody reads that, nothing happens any more.
+    reader: the descriptor to which the caller writes the events; watching also ends when the
+    other end of it is closed.
     """
     paths = record.get("cgroup_paths") or {}
     heard = notices.Notices(paths)

@@ -1,7 +1,7 @@
-"""Why init failed, as far as /proc tells: a clause after the sentence, or nothing.
+"""Why init failed, as far as the host's /proc shows it: a clause after the sentence, or nothing.
 
-May touch: files of /proc, reading only.  Imported after a failure, never before one.  What only
-shows inside the container init has looked at itself: why.h.
+May touch: reads files of /proc.  Imported after a failure, never before one.  What can only be seen
+inside the container is looked at by init itself: why.h.
 """
 
 import errno
@@ -19,7 +19,11 @@ NOBODY = 0xFFFFFFFF  # no map has it
 
 
 def clause(init: "Init", op: int, step: int, number: int, value: int) -> str:
-    """What is behind a failure that init reported; op: into its plan, number: errno."""
+    """The cause of a failure that init reported, or "".
+
+    op: the number of the op in init's plan.  step: STEP_*.  number: errno.  value: as plan.h says
+    for the step.
+    """
     name, args, _ = init.plan.ops[op] if op < len(init.plan.ops) else ("", (), "")
     if name == "mount" and step == lib.STEP_MOUNT and number == errno.ENODEV:
         return file_system(args[2])
@@ -40,13 +44,13 @@ def _read(path: str) -> str:
 
 
 def file_system(name: str) -> str:
-    """One that the kernel does not have; it has tried to load a module by now."""
+    """Whether the kernel lacks this file system; mount(2) has tried to load its module."""
     known = [line.split()[-1] for line in _read("/proc/filesystems").splitlines()]
     return f"this kernel has no file system {name}" if known and name not in known else ""
 
 
 def namespace(kind: str, number: int) -> str:
-    """Why there cannot be a new one."""
+    """Why a new namespace of that kind cannot be made.  number: errno."""
     file = NAMES[kind][1]
     if number == errno.EINVAL and not os.path.lexists(f"/proc/self/ns/{file}"):
         return f"this kernel has no {kind} namespaces"
@@ -63,7 +67,7 @@ def _switched_off(sysctl: str) -> str:
 
 
 def mapped(path: str, id: int) -> str:
-    """Which IDs a user namespace has, by the file of its map; this one it does not have."""
+    """Which IDs a user namespace has, if `id` is not one of them.  path: its uid_map or gid_map."""
     ranges = []
     for line in _read(path).splitlines():
         first, _, count = map(int, line.split())
