@@ -1,6 +1,6 @@
-"""What init reported, in runc's words.  Pure: init states op, step and errno, here is the sentence.
+"""What init reported, in runc's words.  Pure: init states op, step and errno; here is the sentence.
 
-Off the hot path: nothing fails in a container that starts.
+Imported after a failure or a warning only.
 """
 
 from pyrunc import listing, mounts, namespaces, process, signals
@@ -20,7 +20,7 @@ EINVAL = 22
 EISDIR = 21
 ENOSYS = 38
 
-# The lead of sentences that say no more than what was tried, before `: errno`.
+# Steps whose sentence says only what was tried: it comes before `: errno`.
 LEADS = {
     lib.STEP_PLAN: "malformed plan",
     lib.STEP_PROTOCOL: "unable to talk to init",
@@ -63,9 +63,9 @@ LEADS = {
 def word(  # noqa: PLR0917 - the members of init's message, in their order
     plan: "Plan", op_index: int, step: int, err: int, value: int, text: "bytes | str"
 ) -> str:
-    """The error of init: what runc puts after `error during container init: `.
+    """The sentence for a failure of init: what runc prints after `error during container init: `.
 
-    op_index: into plan.ops.  step: STEP_*.  err: errno.  value, text: as plan.h says per step.
+    op_index: into plan.ops.  step: STEP_*.  err: errno.  value, text: as plan.h says for the step.
     """
     name: str
     args: "Args"
@@ -103,7 +103,7 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
 
 
 def mount(args: "Args", step: int, why: str, value: int, rootfs: str) -> str:
-    """What of a mount or a bind went wrong."""
+    """Which step of a mount or a bind failed, and why."""
     source, target = args[:2]
     is_bind = isinstance(args[2], int)
     host_path = (rootfs.rstrip("/") + target).rstrip("/") or "/"
@@ -192,8 +192,10 @@ def idmap(why: str, magic: int) -> str:
 
 
 def flags(args: "Args", why: str, value: int) -> str:
-    """Flags of the source that a user namespace may not change: value holds them, the atime mode
-    in its upper half."""
+    """Which flags of a bind's source a user namespace may not change.
+
+    value: these flags (MS_*), or the atime mode in its upper 32 bits.
+    """
     if value >> 32:
         wanted = args[2] & ATIME_FLAGS if isinstance(args[2], int) else args[4] & ATIME_FLAGS
         return (
@@ -209,7 +211,7 @@ ATIME_FLAGS = mounts.MS_NOATIME | mounts.MS_NODIRATIME | mounts.MS_RELATIME | mo
 
 
 def device(args: "Args", step: int, why: str) -> str:
-    """What of a device node went wrong."""
+    """Which step of making a device node failed, and why."""
     path = args[0]
     if step == lib.STEP_DEVICE_VERIFY:
         return f"mknod {path}: something else is there"
@@ -235,7 +237,7 @@ def hook(args: "Args", step: int, why: str, value: int, text: str) -> str:
 
 
 def symlink(args: "Args", step: int, why: str) -> str:
-    """What of a link went wrong."""
+    """Which step of making a symbolic link failed, and why."""
     content, path, _ = args
     if step == lib.STEP_SYMLINK:
         return f"symlink {content} {path}: {why}"
@@ -275,7 +277,7 @@ def lookup(args: "Args", step: int, why: str, text: str) -> str:
 
 
 def other(args: "Args", step: int, err: int, value: int) -> str:
-    """The rest, by step.  "": no words for it."""
+    """The steps that can happen in several ops.  "": there are no words for this one."""
     why = strerror(err)
     if step == lib.STEP_LABEL:
         return label(args, why)

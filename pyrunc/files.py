@@ -1,6 +1,7 @@
 """Small files: read one, replace one atomically; lock a directory, remove a tree (host).
 
-OSError passes: the callers know what the file meant.  Only stdout and locks are worded here.
+OSError passes, because the callers know what the file is for; only show() and lock_directory()
+raise Error.
 """
 
 import errno
@@ -36,9 +37,9 @@ def read_text(path: str) -> str:
 
 
 def xdg_runtime_dir() -> str:
-    """$XDG_RUNTIME_DIR for those it is meant for, else empty.
+    """$XDG_RUNTIME_DIR if it is to be used, else "".
 
-    Real root keeps to /run; a user, and root of a user namespace who is not `root`, do not.
+    Root does not use it, but /run, unless in a user namespace with a $USER that is not `root`.
     """
     path = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.geteuid() != 0:
@@ -76,7 +77,7 @@ def show(data: bytes) -> None:
 def replace(path: str, data: "str | bytes", mode: int = 0o666) -> None:
     """Write `.<name>` beside `path`, then rename: a reader sees the old content or the new.
 
-    What a killed command left there goes, and whatever it was, nothing is written to it.
+    If a killed command left a file of that name, it is removed first, never written to.
     """
     folder, name = os.path.split(path)
     temp = os.path.join(folder, f".{name}")
@@ -102,9 +103,10 @@ def unlink(path: str) -> None:
 
 
 def lock_directory(path: str, mode: int) -> "int | None":
-    """flock(2) a directory. The descriptor; -1 if another holds it; None if it is not there.
+    """Try to lock a directory by flock(2).  mode: LOCK_SH or LOCK_EX.
 
-    Raises Error if it cannot be told.
+    Returns the descriptor that holds the lock, -1 if another process has it locked, None if there
+    is no such directory.  Raises Error if it cannot be opened or locked for another reason.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -132,7 +134,7 @@ def lock_directory(path: str, mode: int) -> "int | None":
 
 
 def remove_tree(path: str) -> None:
-    """rm -rf, without following a symlink; what is gone already is fine."""
+    """rm -rf, without following a symlink; it is no error if something is gone already."""
     try:
         os.rmdir(path)
         return

@@ -27,7 +27,7 @@ def pause(root: str, id: str) -> None:
 
 
 def resume(root: str, id: str) -> None:
-    """Let them go on, even if the first one was killed meanwhile."""
+    """Let the processes go on, even if the first one was killed while they were paused."""
     record = container.load(root, id)
     if container.status(root, record) != "paused":
         raise Error("container not paused")

@@ -1,9 +1,9 @@
-"""How functions that were made for a command are called in somebody else's process.
+"""Calls the functions of the commands from within a program that uses the API.
 
-May touch: threads of its own, and forks of the caller's, which it delays.
+May touch: threads of its own; forks of the program, which it delays.
 
-A command has its process for itself.  A library's caller has threads, a working directory, children
-and perhaps forks, and gets its errors as exceptions and its warnings from `logging`.
+A command has its process to itself.  A program has threads, a working directory, children and maybe
+forks, which must not be disturbed; it gets errors as exceptions, and warnings through `logging`.
 """
 
 import _thread
@@ -25,11 +25,11 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 
 class Forks:
-    """Let no fork happen while a call that changes something is under way.
+    """Delays every os.fork() of the program while a call that changes something is under way.
 
-    The new process would keep copies of the call's descriptors: locks, which would stay locked, and
-    sockets and FIFOs whose end is a message.  A fork that is followed by exec is harmless, and what
-    subprocess does never comes here.
+    The new process would have copies of the call's descriptors: of locks, which would stay locked,
+    and of sockets and FIFOs that somebody waits to see closed.  subprocess is not delayed: its
+    child executes another program at once, which closes them.
     """
 
     __slots__ = ("_callers", "_changed")
@@ -42,7 +42,7 @@ class Forks:
 
     def _wait(self) -> None:
         self._changed.acquire()
-        # One that forks in a handler of a signal or of the log would wait for itself.
+        # If a signal or log handler forks during a call, its thread would wait for itself.
         if threading.get_ident() not in self._callers:
             self._changed.wait_for(lambda: not self._callers)
 
@@ -67,7 +67,7 @@ ALONE = threading.Lock()
 
 @contextlib.contextmanager
 def looking() -> Iterator[None]:
-    """A call: an Error is all that comes out of it, and the caller's `logging` has its warnings."""
+    """During a call: OSError becomes Error, and warnings go to `logging`."""
     log.hand_to(_log)
     try:
         yield
@@ -80,7 +80,7 @@ def looking() -> Iterator[None]:
 
 @contextlib.contextmanager
 def changing() -> Iterator[None]:
-    """A call that takes the container's lock."""
+    """The same during a call that takes the container's lock: forks wait for its end."""
     with looking(), FORKS.delayed():
         yield
 
@@ -90,9 +90,10 @@ def _log(level: str, message: str) -> None:
 
 
 def apart(function: Callable[[], T], undo: Callable[[T], None]) -> T:
-    """function() in a thread that has a working directory of its own, for it goes to the bundle.
+    """Return function(), called in a thread with a working directory of its own.
 
-    An exception of the caller's, such as KeyboardInterrupt, waits for its end and undoes it.
+    If an exception such as KeyboardInterrupt is raised while we wait, it is passed on only when
+    function() has ended, after undo(its result) if it succeeded.
     """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         raise Error("SIGCHLD is ignored: the kernel would keep the exit statuses of processes")

@@ -85,14 +85,14 @@ def _spawn(hook: "dict[str, Any]", fds: list[int]) -> int:
 
 
 def _inherited() -> "list[str]":
-    """The environment as our caller gave it: Python adds LC_CTYPE to os.environ by itself."""
+    """The environment that our caller gave us: os.environ may also have an LC_CTYPE of Python's."""
     return os.fsdecode(files.read("/proc/self/environ")).split("\0")
 
 
 def _environment(env: "list[str]") -> "dict[str, str]":
-    """posix_spawn takes a mapping: the last of several values wins, as in Go's os/exec.
+    """A list of NAME=VALUE as the mapping that posix_spawn takes.
 
-    Entries without a name mean nothing to any program.
+    The last of several values wins, as in Go's os/exec; entries without a name or `=` are dropped.
     """
     result: "dict[str, str]" = {}
     for entry in env:
@@ -116,7 +116,7 @@ def inheritable() -> list[int]:
 
 
 def _wait(pid: int, timeout: "int | float | None") -> "int | None":
-    """The wait status; None if the hook had to be killed because its seconds were over."""
+    """The wait status; None if the hook was killed because it ran longer than its timeout."""
     expired = False
     if timeout is not None:
         pidfd = procfs.open_process(pid)
@@ -131,6 +131,6 @@ def _wait(pid: int, timeout: "int | float | None") -> "int | None":
 
 
 def _tail(fd: int) -> str:
-    """The end of what a hook wrote."""
+    """The last TAIL bytes that a hook wrote."""
     size = os.fstat(fd).st_size
     return os.pread(fd, TAIL, max(0, size - TAIL)).decode("utf-8", "replace")

@@ -1,6 +1,6 @@
 """Facts about this machine, for the pure code that makes plans (reads /proc and /sys only).
 
-facts() returns a plain dict of what it is asked for, because most containers need little of it:
+facts() finds out only what it is asked for, because most containers need few of these:
 
     cgroup_mode      "v1", "hybrid" or "v2"
     cgroup_mounts    the v1 hierarchies, as hierarchies() has them, and "own": our own cgroup
@@ -112,7 +112,7 @@ _FACTS = {
 
 
 def same_namespace(path: str, type: str) -> bool:
-    """Is the namespace at `path` the one we are in? type: as in linux.namespaces."""
+    """Whether the namespace at `path` is the one we are in.  type: as in linux.namespaces."""
     own = f"/proc/self/ns/{NAMESPACE_FILES.get(type, type)}"
     try:
         there = os.stat(path)
@@ -131,13 +131,16 @@ def same_namespace(path: str, type: str) -> bool:
 def open_namespace(path: str) -> int:
     """A descriptor of the namespace at `path`; OSError passes.
 
-    Something else may be there, as a fifo, which would keep us waiting: init finds that out.
+    It does not block if something else is there, such as a fifo; init finds that out.
     """
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def device_nodes(devices: "list[dict[str, Any]]") -> "dict[str, str]":
-    """Path in the container -> the host's node of that device, where they are not the same."""
+    """Path in the container -> path of the host's node of that device, if that is another path.
+
+    devices: linux.devices.
+    """
     found = {}
     for device in devices:
         kind = "block" if device["type"] == "b" else "char"
@@ -153,7 +156,7 @@ def device_nodes(devices: "list[dict[str, Any]]") -> "dict[str, str]":
 
 
 def now() -> str:
-    """RFC 3339 in UTC with nanoseconds, zeros at the end of the fraction trimmed."""
+    """The time now: RFC 3339 in UTC with nanoseconds, without zeros at the end of the fraction."""
     ns = time.time_ns()
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // 10**9))
     fraction = f"{ns % 10**9:09d}".rstrip("0")

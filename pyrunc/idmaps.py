@@ -1,10 +1,11 @@
-"""ID-mapped mounts: the user namespaces that say which owner is shown as which; and bind sources
-that init, as root of a user namespace, may not reach or map.
+"""ID-mapped mounts: user namespaces that say which owner is shown as which; and bind sources that
+init, as root of a user namespace, may not reach or map.
 
 May touch: what visit.py does.
 OCI runtime-spec 1.3, config.md "Mounts"; mount_setattr(2), "ID-mapped mounts".
 
-An owner in the file system counts as inside of the namespace, and is shown as what is outside.
+The kernel takes an owner in the file system for an ID inside of that user namespace, and shows the
+ID that it has outside.
 """
 
 import os
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 def open_all(
     wanted: "list[tuple[int, Doc]]", linux: "Doc", index: "dict[Any, int]", fds: "list[int]"
 ) -> None:
-    """Append a user namespace per mapping to fds, and its place to index as ("idmap", number).
+    """Append a user namespace for each different mapping to fds.
 
-    wanted: numbers and entries of mounts[].  Without mappings one takes the container's.
+    index["idmap", number] gets its place in fds.  wanted: (number, entry) of mounts[]; an entry
+    without mappings takes those of the container.
     """
     made: "dict[tuple[str, str], int]" = {}
     for number, mount in wanted:
@@ -49,9 +51,10 @@ def open_all(
 
 
 def source(pid: int, path: str, spec: "Doc", number: int) -> int:
-    """A descriptor (O_PATH) of what path is in the mount namespace of process pid; -1: nothing.
+    """Open `path` in the mount namespace of process pid.  Returns an O_PATH descriptor, or -1.
 
-    number: not 0: a mount of it, ID-mapped as mounts[number - 1] of spec wants it.
+    number: if not 0, the descriptor is a mount of it, ID-mapped as mounts[number - 1] of the spec
+    says, and a failure is an Error.
     """
     plan = Plan()
     plan.join(0, namespaces.CLONE_NEWNS)

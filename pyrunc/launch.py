@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Launch:
-    """One container on its way: what exists so far, and how to undo it."""
+    """One container that is being made: what exists so far, and how to undo it."""
 
     __slots__ = (
         "bundle",
@@ -104,11 +104,11 @@ class Launch:
     # --- the story ---
 
     def set_up(self) -> None:
-        """Make the container, up to init waiting at exec.fifo; on any failure leave no trace."""
+        """Make the container; init then waits at exec.fifo.  A failure leaves nothing behind."""
         try:
             self._set_up()
         except BaseException as err:
-            # The message is made first: the undo removes what it is about.
+            # First the message, because the undo removes what it depends on.
             error = self._explain(err)
             self.roll_back()
             if isinstance(err, Error):
@@ -207,19 +207,19 @@ class Launch:
             raise
 
     def close(self) -> None:
-        """The container is on its own: let go of the lock and of init."""
+        """The container goes on by itself: release init and the lock."""
         if self.init:
             handshake.close(self.init)
         self.unlock()
 
     def unlock(self) -> None:
-        """The container is complete: other commands may have it."""
+        """Release the lock: the container is complete, and other commands may use it."""
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
 
     def remove(self) -> None:
-        """The process has ended, so the container goes, unless another command was faster."""
+        """Remove the container after the end of its process, unless another command has done so."""
         try:
             self.lock = container.lock(self.root, self.id)
         except Error:
@@ -233,7 +233,7 @@ class Launch:
             log.warning(err.message)
 
     def _adopt_mappings(self) -> None:
-        """The ID maps of a user namespace to be joined are the container's."""
+        """If a user namespace is joined, its ID maps become those of the container."""
         path = namespaces.listed(self.linux).get("user")
         self.has_users = path is not None
         if path:
@@ -244,7 +244,7 @@ class Launch:
     # --- the plan ---
 
     def _plan(self, facts: "dict[str, Any]", rootfs: str, fds: "list[int]") -> Plan:
-        """The plan; descriptors that its 'f' arguments index are appended to fds."""
+        """The plan; its descriptors, which its 'f' arguments index, are appended to fds."""
         sockets = passed.sockets(self.terminal, self.opts, self.console)
         index = passed.open_all(
             self.spec, f"{self.root}/{self.id}", self.driver.entries(), sockets, fds
@@ -351,7 +351,7 @@ class Launch:
     # --- failure ---
 
     def roll_back(self) -> None:
-        """Undo what was done, last first; then the poststop hooks run (lifecycle step 13)."""
+        """Undo what was done, in reverse order; then run the poststop hooks (lifecycle step 13)."""
         made = self.init is not None
         while self.undo:
             try:
@@ -363,7 +363,7 @@ class Launch:
             container.poststop(self.record)
 
     def _explain(self, err: BaseException) -> Error:
-        """The Error to show; a memory limit too small for init is named as such."""
+        """The Error to show, with runc's lead; it names a memory limit that is too low for init."""
         text = err.message if isinstance(err, Error) else str(err)
         if not self.init or self.ready or text.startswith(START_FAILED):
             return Error(text)
@@ -380,7 +380,7 @@ class Launch:
             handshake.end(self.init)
 
     def _in_cgroups(self, step: "Callable[..., None]", *arguments: int) -> None:
-        """A step of the driver's, its failure introduced as runc does."""
+        """Call a method of the cgroup driver; its Error gets runc's lead."""
         try:
             step(*arguments)
         except Error as err:

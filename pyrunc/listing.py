@@ -1,4 +1,4 @@
-"""A plan for people: one line per op, or JSON.  Pure.  Off the hot path: it may import json."""
+"""A plan for people to read: one line per op, or JSON.  Pure.  Rarely loaded: it imports json."""
 
 import json
 
@@ -67,7 +67,7 @@ FIELDS = {
     "await": "fd:fd",
     "exec": "append_home:flag argc:argv",
 }
-# Arguments so telling that the text leaves their name out.
+# Arguments whose names the text leaves out, because their values speak for themselves.
 BARE = "source target path name content point namespace namespaces flags value label".split()
 
 MS_NAMES = [
@@ -120,7 +120,7 @@ def ms_text(flags: int) -> str:
 
 
 def arguments(name: str, args: "tuple[Any, ...]") -> "dict[str, Any]":
-    """The arguments of an op by name, numbers turned into what they stand for."""
+    """The arguments of an op by their names, with numbers in words where they have a meaning."""
     result: dict[str, Any] = {}
     fields = FIELDS[name].split()
     for i, field in enumerate(fields):
@@ -137,7 +137,7 @@ def arguments(name: str, args: "tuple[Any, ...]") -> "dict[str, Any]":
 
 
 def meaning(arg: "Any", kind: str) -> object:
-    """One argument as JSON can hold it."""
+    """The value of one argument for JSON.  kind: as in FIELDS."""
     if kind == "fd":
         return f"fd:{arg.index}"
     if kind == "mask":
@@ -200,7 +200,7 @@ def text(plan: "Plan", secret: "tuple[str, ...]" = ()) -> str:
 
 
 def word(value: object) -> str:
-    """A value on a line: bits joined by |, lists and odd texts as JSON."""
+    """A value in a line: names of bits joined by |, other lists and unusual texts as JSON."""
     if value is True:
         return "yes"
     if isinstance(value, list):

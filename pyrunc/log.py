@@ -1,6 +1,8 @@
-"""The log: one line per event, in runc's text or JSON form.  May write to one descriptor.
+"""The log: one line per event, in runc's text or JSON form.
 
-Engines read the last JSON object whose level is "error"; podman and conmon match on the fields.
+May touch: one descriptor, which it writes to.
+
+Engines read the last JSON object whose level is "error"; podman and conmon look at its members.
 Several processes share the file, so it is opened for append and each line is one write(2).
 """
 
@@ -62,42 +64,42 @@ def setup(path: str, fmt: str, level: str = "info") -> None:
 
 
 def hand_to(tell: "Callable[[str, str], None]") -> None:
-    """In the process of others: call tell(level, message) instead of writing."""
+    """In a program that uses the API: call tell(level, message) instead of writing."""
     _sink["tell"] = tell
 
 
 def to_stderr() -> bool:
-    """Whether the log is stderr itself, so that saying a thing twice would be too much."""
+    """Whether the log is stderr itself, so that an error need not be printed there as well."""
     return bool(_sink["fd"] == 2)
 
 
 def debugging() -> bool:
-    """Whether debug lines are kept; worth asking before building an expensive one."""
+    """Whether debug lines are kept; ask before making one that is expensive."""
     return "debug" in _sink["levels"]
 
 
 def debug(message: str, **fields: object) -> None:
-    """Something only --debug shows."""
+    """Log something that only --debug shows."""
     _write("debug", message, fields)
 
 
 def info(message: str, **fields: object) -> None:
-    """Something worth a line although nothing is wrong."""
+    """Log something, although nothing is wrong."""
     _write("info", message, fields)
 
 
 def warning(message: str, **fields: object) -> None:
-    """Something that went wrong without making the command fail."""
+    """Log something that went wrong, but does not make the command fail."""
     _write("warning", message, fields)
 
 
 def error(message: str) -> None:
-    """Why the command fails: the one line an engine looks for.  cli.py's to call."""
+    """Log why the command fails: the line that an engine looks for.  Only cli.py calls this."""
     _write("error", message, {})
 
 
 def relay(level: str, message: str) -> None:
-    """A line another process of ours logged: the same level, without caller fields."""
+    """Log a line on behalf of another process: without the fields that name our function."""
     _write(level, message, {}, caller=False)
 
 
