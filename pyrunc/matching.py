@@ -1,4 +1,4 @@
-"""Many containers at once: those whose id a POSIX extended regular expression matches somewhere.
+"""All containers whose id contains a match of a POSIX extended regular expression.
 
 May touch: reads the root directory.  crun's `kill --regex` and `delete --regex`.
 """
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def each(root: str, pattern: str, act: "Callable[[str], None]") -> None:
-    """act(id) for all of them, even if one fails.  What belongs to others is passed over."""
+    """Call act(id) for all of them, even if one fails; containers of other runtimes are left out.
+
+    Raises one Error that names all that failed.
+    """
     failures = []
     for name in _matches(root, pattern):
         try:
@@ -36,7 +39,7 @@ def _matches(root: str, pattern: str) -> "list[str]":
         raise Error.os("open", root, err) from err
     text = ffi.new("char[]", 256)
     found = []
-    for name in ["", *names]:  # a pattern that is none is told even if there is nothing to match
+    for name in ["", *names]:  # "": a malformed pattern is an error even without containers
         result = lib.core_matches(os.fsencode(pattern), os.fsencode(name), text, len(text))
         if result < 0:
             what = ffi.string(text).decode("utf-8", "replace")

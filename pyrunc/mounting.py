@@ -1,9 +1,9 @@
-"""Mounts that come to a container, or go, while it runs.
+"""Mount and unmount in a running container.
 
-May touch: the container's mount namespace, through an init that goes no further; clones mounts of
+May touch: the container's mount namespace, through an init that ends after that; clones mounts of
 the host.  crun's `mounts add` and `mounts remove`; the specification has neither.
 
-Nothing of it is written down: it lasts as long as the container's processes.
+Nothing of it is written down: such a mount lasts as long as the container's processes.
 """
 
 import os
@@ -34,7 +34,7 @@ LOCKED = {
 
 
 def add(root: str, id: str, wanted: "list[Doc]") -> None:
-    """Mount all of wanted, or on failure none."""
+    """Mount all of wanted (entries as in mounts[]), or on failure none."""
     lock, record = _look(root, id)
     try:
         config = record["config"]
@@ -66,7 +66,7 @@ def add(root: str, id: str, wanted: "list[Doc]") -> None:
 
 
 def remove(root: str, id: str, wanted: "list[Doc]") -> None:
-    """Unmount what is at the destinations of wanted, the last one first."""
+    """Unmount the destinations of wanted (entries as in mounts[]), the last one first."""
     lock, record = _look(root, id)
     try:
         _unmount(record, plan_mounts.targets(wanted, record["config"]))
@@ -91,9 +91,9 @@ def _look(root: str, id: str) -> "tuple[int, Doc]":
 
 
 def _mounts(pid: int) -> "dict[str, str]":
-    """Number -> place of each mount that a process sees.
+    """Mount ID -> mountpoint of each mount that a process sees, from its mountinfo.
 
-    Links of the image may have led to another place than was asked for.
+    Unlike the destination that was asked for, this is where links in the image have led.
     """
     path = f"/proc/{pid}/mountinfo"
     try:
@@ -126,7 +126,11 @@ def _do(
     make: "Callable[[dict[Any, int]], Plan]",
     on_sync: "Callable[[Init, int], None]",
 ) -> None:
-    """Run the plan that make(places of the descriptors) gives.  entries: what it mounts."""
+    """Run the plan that make() returns.
+
+    entries: what it mounts; their namespaces and sources are opened first.  make(index) gets the
+    places of these descriptors.  on_sync: as for handshake.converse().
+    """
     fds: "list[int]" = []
     index: "dict[Any, int]" = {}
     try:
@@ -147,7 +151,7 @@ def _do(
 
 
 def _clone(entry: "Entry") -> int:
-    """A mount of what a bind binds, as the host sees it now."""
+    """A detached copy of the mount that a bind wants, made on the host."""
     fd: int = lib.core_clone_mount(os.fsencode(entry.source), int(bool(entry.flags & MS_REC)))
     if fd < 0:
         from pyrunc import blame
@@ -158,10 +162,10 @@ def _clone(entry: "Entry") -> int:
 
 
 def _check_locks(entry: "Entry", fd: int) -> None:
-    """Refuse what root of a user namespace could undo.
+    """Refuse restrictions of the host that the root of a user namespace could undo.
 
-    The kernel locks the host's flags, and mounts on what they cover, when it copies them into such
-    a namespace's mounts; of a mount that comes later it locks nothing.
+    When the kernel copies mounts for a user namespace, it locks their flags, and locks mounts to
+    what they cover.  It locks nothing of a mount that is added later.
     """
     flags = os.statvfs(fd).f_flag
     found = ",".join(name for name, flag in LOCKED.items() if flags & flag)

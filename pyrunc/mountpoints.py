@@ -1,6 +1,6 @@
-"""Places to mount something at, looked for and made beneath a root that may be hostile (host).
+"""Find and make mountpoints beneath a root that may be hostile (host); CRIU's bind of the root.
 
-May touch: directories and empty files beneath that root; the bind of it that CRIU needs.
+May touch: directories and empty files beneath that root; that bind.
 """
 
 import os
@@ -13,12 +13,15 @@ ROOT = "criu-root"  # in the container's directory
 
 
 def resolve(root: str, path: str) -> str:
-    """`path` as a container with that root would arrive at it; what is not there stays as it is."""
+    """`path` without symbolic links, as a container with that root would resolve it.
+
+    Components that do not exist stay as they are.
+    """
     return _walk(root, path, None)
 
 
 def make(root: str, path: str, directory: bool) -> None:
-    """See to it that there is a directory, or anything else a file can be mounted on."""
+    """Make the mountpoint if nothing is there: a directory, or else an empty file."""
     _walk(root, path, "directory" if directory else "file")
 
 
@@ -36,7 +39,10 @@ def _walk(root: str, path: str, make: "str | None") -> str:
 
 
 def bind_root(directory: str, rootfs: str) -> str:
-    """Show the root filesystem in the container's directory; where. CRIU wants a mount point."""
+    """Bind the root filesystem into the container's directory, because CRIU wants a mount point.
+
+    Returns its path.
+    """
     path = f"{directory}/{ROOT}"
     try:
         os.mkdir(path, 0o755)
@@ -50,7 +56,7 @@ def bind_root(directory: str, rootfs: str) -> str:
 
 
 def unbind_root(directory: str) -> None:
-    """Take that away; OSError if it is still there afterwards, so that nobody empties it."""
+    """Remove that bind.  OSError if it cannot be: its directory must not be emptied then."""
     path = f"{directory}/{ROOT}"
     if os.path.lexists(path):
         lib.core_unbind(os.fsencode(path))

@@ -1,4 +1,4 @@
-"""The cgroup file systems of mounts[] -> ops.  Pure.  What runc shows where `type` is cgroup.
+"""Mounts of type cgroup -> ops.  Pure.  The container sees the same as with runc:
 
             cgroup namespace                    none
 v2          cgroup2 of its own                  the same; where that is refused (a user namespace
@@ -74,7 +74,7 @@ def cgroup1(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label:
                 origin=entry.origin,
             )
             continue
-        # Whoever may not make cgroups has none of their own, and must not change the caller's.
+        # Without a cgroup of its own the container is in the caller's, and must not change that.
         found = next((paths[controller] for controller in names if controller in paths), "")
         only = 0 if found else MS_RDONLY
         plan.bind(

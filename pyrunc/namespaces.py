@@ -43,31 +43,31 @@ NAMES = {
     "time": ("NEWTIME", "time"),
 }
 
-# The mount namespace last: joining it changes what every path means.  The user namespace has an
-# order of its own, see enter().  The cgroup's follows when the process is in its cgroup: from
-# within, the way into another may be closed (cgroup2's nsdelegate).
+# The mount namespace is last, because joining it changes what every path means.  When the user
+# namespace is joined, enter() says.  The cgroup namespace is joined when the process is in its
+# cgroup: with cgroup2's nsdelegate no process can be moved out of its cgroup namespace.
 JOIN_ORDER = ("network", "ipc", "uts", "pid", "time", "mount")
 # What clone(2) cannot make; see enter() and enter_cgroup().
 APART = ("user", "time", "cgroup")
 
 
 def listed(linux: "Doc") -> "dict[str, str]":
-    """type -> path ("": a new one) of every namespace the container does not share silently."""
+    """type -> path ("": a new one) of every namespace in linux.namespaces."""
     return {entry["type"]: entry.get("path", "") for entry in linux.get("namespaces", ())}
 
 
 def joined(linux: "Doc") -> "list[tuple[str, str]]":
-    """(type, path) of the namespaces that exist already."""
+    """(type, path) of the namespaces that exist already and are to be joined."""
     own = listed(linux)
     return [(kind, own[kind]) for kind in ("user", *JOIN_ORDER, "cgroup") if own.get(kind)]
 
 
 def enter(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]", opts: "Doc", origin: str) -> None:
-    """From the host into the cgroups, and into every namespace but the cgroup's.
+    """From the host into the cgroups and into every namespace, except the cgroup namespace.
 
-    fds: ("ns", type) -> index of the descriptor of one to be joined; "cgroups": the cgroup2
-    directories to be born in, the first one that can be; "tasks": files of v1.
-    opts: rootless: pyrunc has no privileges.  origin: of the clone.
+    fds: indices of descriptors: ("ns", type): a namespace to be joined; "cgroups": cgroup2
+    directories, of which the first that takes a process is used; "tasks": `tasks` files of v1.
+    opts: rootless: pyrunc has no privileges.  origin: the key of the spec that the clone is for.
     """
     own = listed(linux)
     flags = apart = 0
@@ -79,9 +79,9 @@ def enter(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]", opts: "Doc", origin
         else:
             flags |= FLAGS[kind]
     if "user" in own or ("ns", "user") in fds:
-        # Only the host's root may move us: into the cgroups while we are that.
+        # Only the host's root may move us into the cgroups, so that comes first.
         _clone(plan, 0, fds, origin)
-        # Likewise for namespaces of the host's; those of the user namespace follow from within.
+        # Likewise it joins the host's namespaces; others only the user namespace's root may join.
         _join(plan, linux, fds, lib.JOIN_TRY)
         if ("ns", "user") in fds:
             plan.join(fds["ns", "user"], CLONE_NEWUSER, origin=_origin(linux, "user"))
@@ -103,7 +103,7 @@ def enter(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]", opts: "Doc", origin
 
 
 def _clone(plan: "Plan", flags: int, fds: "dict[Any, Any]", origin: str) -> None:
-    """Go on in a child, in its cgroups before anything else can fork or allocate."""
+    """Go on in a child, which enters its cgroups before it forks or allocates anything."""
     plan.clone(flags, fds.get("cgroups", ()), origin)
     if fds.get("tasks"):
         plan.enter(fds["tasks"])
@@ -116,7 +116,7 @@ def _join(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]", how: int) -> None:
 
 
 def _unshare(plan: "Plan", linux: "Doc", flags: int, opts: "Doc") -> None:
-    """New user and time namespaces, with the host's part: ID maps and offsets."""
+    """Make new user and time namespaces, and have the host write ID maps and offsets."""
     if not flags:
         return
     user = flags & CLONE_NEWUSER
@@ -131,7 +131,7 @@ def _unshare(plan: "Plan", linux: "Doc", flags: int, opts: "Doc") -> None:
 
 
 def enter_cgroup(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]") -> None:
-    """The cgroup namespace: the one given, or a new one with the cgroup we are in as its root."""
+    """Join the cgroup namespace, or make one, whose root is the cgroup that we are in."""
     if ("ns", "cgroup") in fds:
         plan.join(fds["ns", "cgroup"], CLONE_NEWCGROUP, origin=_origin(linux, "cgroup"))
     elif listed(linux).get("cgroup") == "":
@@ -139,7 +139,7 @@ def enter_cgroup(plan: "Plan", linux: "Doc", fds: "dict[Any, Any]") -> None:
 
 
 def loopback(plan: "Plan", linux: "Doc") -> None:
-    """lo of a new network namespace is down; a joined one belongs to whoever made it."""
+    """Bring lo up in a new network namespace; in a joined one that is up to who made it."""
     if listed(linux).get("network") == "":
         plan.loopback(_origin(linux, "network"))
 

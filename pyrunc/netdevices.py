@@ -3,9 +3,9 @@
 May touch: the interfaces that the spec names, through rtnetlink sockets here and there.
 OCI runtime-spec 1.3, config-linux.md "Network Devices".
 
-What moves keeps its address of the link layer, its MTU and so on, but the kernel takes its IP
-addresses and brings it down: both are put right again.  After that it is the container's; when the
-namespace ends, the kernel gives hardware back and destroys the rest.
+An interface that moves keeps its link-layer address, its MTU and so on, but the kernel removes its
+IP addresses and brings it down; we add them again and bring it up.  When the container's namespace
+ends, the kernel gives hardware back to the host and destroys virtual interfaces.
 """
 
 import os
@@ -29,8 +29,8 @@ NLM_F_DUMP = 0x300
 IFLA_IFNAME, IFLA_NET_NS_FD = 3, 28
 IFA_LABEL, IFA_CACHEINFO, IFA_FLAGS = 3, 6, 8
 IFA_F_PERMANENT = 0x80
-# Nodad, home address, manage temporary addresses, no prefix route, join multicast groups: wishes;
-# the other flags are what the kernel says about an address.
+# Nodad, home address, manage temporary addresses, no prefix route, join multicast groups.  These
+# can be asked for; the other flags are what the kernel says about an address.
 IFA_F_WISHES = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
 RT_SCOPE_UNIVERSE = 0
 IFF_UP = 1
@@ -38,7 +38,10 @@ AF_UNSPEC = 0
 
 
 class Device:
-    """An interface as it was.  index: its number where it is now; addresses: bodies of messages."""
+    """An interface as it was on the host.
+
+    index: its number in the namespace where it is now.  addresses: see address().
+    """
 
     __slots__ = ("addresses", "index", "name", "up")
 
@@ -67,14 +70,14 @@ class Move:
             raise Error(f"unable to open the container's network namespace: {why}") from err
 
     def close(self) -> None:
-        """They are the container's.  An open socket would keep its namespace, and them."""
+        """Close the sockets: an open one would keep the namespace, and so the interfaces."""
         for fd in (self.here, self.there, self.place):
             if fd >= 0:
                 os.close(fd)
         self.here = self.there = self.place = -1
 
     def move(self, devices: "Doc") -> None:
-        """Move them all, in the order of the spec.  After an Error, undo() has what was moved."""
+        """Move all, in the order of linux.netDevices.  After an Error call undo()."""
         for name, options in devices.items():
             try:
                 self._move(name, options.get("name", ""))
@@ -105,7 +108,7 @@ class Move:
         _revive(self.there, device, up=True)
 
     def undo(self) -> None:
-        """Back to where they were, and as they were; the first error, after all were tried."""
+        """Move all back, and restore them.  All are tried; then the first failure is an Error."""
         failed = ""
         home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         target = attribute(IFLA_NET_NS_FD, home.to_bytes(4, "little"))
@@ -149,7 +152,7 @@ def _is_name(text: str) -> bool:
 
 
 def find(sock: int, name: str) -> "Device | None":
-    """The interface of that name, with the addresses that move along; None if there is none."""
+    """The interface of that name, with the addresses to restore; None if there is none."""
     try:
         answer = ask(sock, RTM_GETLINK, link(0) + _name(name))
     except OSError as err:
@@ -181,9 +184,10 @@ def _name_in(body: bytes) -> str:
 
 
 def address(body: bytes) -> bytes:
-    """The body of a message that gives an interface this address; empty for one that stays.
+    """The body of a message that adds this address again; empty if it is not to be added.
 
-    Global and permanent ones move along.  Not so their label, which is of the old name.
+    body: of the kernel's message about it.  Global, permanent addresses are added, without their
+    label, which contains the old name.
     """
     # struct ifaddrmsg: family, prefix length, flags, scope, index
     known = dict(attributes(body[8:]))
@@ -247,7 +251,10 @@ def attributes(data: bytes) -> "list[tuple[int, bytes]]":
 
 
 def ask(sock: int, kind: int, body: bytes, flags: int = 0, dump: bool = False) -> "list[bytes]":
-    """Send a request; the bodies of what is answered.  Raises OSError if the kernel refuses."""
+    """Send a request.  Returns the bodies of the answers; OSError if the kernel refuses.
+
+    kind: RTM_*.  body: after struct nlmsghdr.  dump: ask for all objects of that kind.
+    """
     flags |= NLM_F_REQUEST | (NLM_F_DUMP if dump else NLM_F_ACK)
     size = 16 + len(body)
     head = size.to_bytes(4, "little") + kind.to_bytes(2, "little") + flags.to_bytes(2, "little")

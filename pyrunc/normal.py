@@ -1,4 +1,4 @@
-"""The slow half of spec.py, loaded only for a document that is not in plain order (pure).
+"""The slow half of spec.py, loaded only for a document that the compiled check did not take (pure).
 
 Go decodes JSON into structures, which makes it lenient: names match in any case, null and unknown
 members are as if they were absent, absent members are zero. normalise() brings such a document to
@@ -47,7 +47,7 @@ def _load(kind: str) -> "dict[str, Any]":
 
 
 def _fit(value: object, schema: "dict[str, Any]", whole: "dict[str, Any]") -> object:
-    """value as Go would store it in a structure of that schema; what does not fit stays."""
+    """value as Go would store it in a structure of that schema; a wrong type is left as it is."""
     schema = _resolve(schema, whole)
     if isinstance(value, dict) and schema["type"] == "object":
         return _fit_object(value, schema, whole)
@@ -97,12 +97,12 @@ def _zero(schema: "dict[str, Any]", whole: "dict[str, Any]") -> object:
 
 
 def _fold(name: str) -> str:
-    """name as encoding/json compares it: simple case folding, which knows two odd letters."""
+    """name as encoding/json compares it: simple case folding, with its two special letters."""
     return name.lower().replace("\u017f", "s").replace("\u212a", "k")
 
 
 def explain(doc: object, kind: str, where: str) -> str:
-    """Why the document has the wrong shape. where: what _schema says about the place."""
+    """Why the document has the wrong shape.  where: the place that _schema found."""
     place = where.lstrip(".") or kind
     try:
         import jsonschema

@@ -1,8 +1,10 @@
-"""sd_notify(3) out of a container: its READY reaches our service manager, with a pid of ours.
+"""sd_notify(3) out of a container: its READY is passed on to our service manager.
 
-May touch <root>/<id>/notify, the socket in it, and the one NOTIFY_SOCKET names.  The container must
-not have the manager's own socket: what it sends there would be believed.  Loaded only when
-NOTIFY_SOCKET is set.
+With it goes the pid of the service: that of the container's process or, in the foreground, ours.
+The container does not get the manager's socket, because the manager believes what is sent there.
+
+May touch: <root>/<id>/notify, the socket in it, and the one that NOTIFY_SOCKET names.  Loaded only
+when NOTIFY_SOCKET is set.
 
     create, run     prepare(): a directory, its mount at /run/notify, the variable
     start, run      bind(): the socket in the directory, before the program can send to it
@@ -31,7 +33,10 @@ SEND_PATIENCE = 10  # its queue may be full
 
 
 def prepare(spec: "dict[str, Any]", directory: str) -> None:
-    """Make the directory, and let the spec mount it and tell the program of the socket."""
+    """Make the directory, and add its mount and the variable to the spec.
+
+    directory: the container's, <root>/<id>.
+    """
     source = f"{directory}/{DIRECTORY}"
     try:
         os.mkdir(source)
@@ -82,9 +87,9 @@ class Relay:
         return self._socket.fileno()
 
     def wait(self, pid: int, pidfd: "int | None") -> None:
-        """Until the container is ready and the manager knows it, or its process is gone.
+        """Wait until READY has come and the manager has read it, or until the process has ended.
 
-        pidfd: of the process; None if that is gone already.
+        pid: the service's, for the manager.  pidfd: of the process; None if that has ended already.
         """
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
@@ -96,7 +101,7 @@ class Relay:
                 ready.remove(pidfd)
                 if not ready:
                     time.sleep(procfs.LOOK_AGAIN)
-            # Also if only the end was seen: what came before it may have come after the look.
+            # Also if only the end was seen: READY may have come between the two looks.
             barrier = self.move(pid)
             if barrier is not None:
                 _wait_for_end(barrier)
@@ -105,9 +110,10 @@ class Relay:
         self.close()
 
     def move(self, pid: int) -> "int | None":
-        """Read what has come.  Once it is READY it is passed on, with the pid of the service.
+        """Read what has come; if READY is among it, pass it on, with the pid of the service.
 
-        Returns a descriptor that ends when the manager has read all; close it.
+        Returns None before READY, then a descriptor, which the caller closes: it is at its end
+        when the manager has read everything.
         """
         for _ in range(1000):  # a container that floods us must not hold us up for ever
             try:
@@ -134,7 +140,7 @@ class Relay:
         return end
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """Stop listening."""
         self._socket.close()
 
 

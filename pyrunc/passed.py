@@ -35,10 +35,10 @@ def open_all(
     sockets: "dict[str, int]",
     fds: "list[int]",
 ) -> "dict[Any, Any]":
-    """Append the descriptors to fds, also those given; what stands where, for the plan.
+    """Append all descriptors of the plan to fds.  Returns the places in fds, for for_create().
 
-    path: of the container's directory.  entries: `tasks` of v1 cgroups, and a cgroup2 directory or
-    -1.  sockets: for a console or a pidfd.
+    path: the container's directory.  entries: `tasks` files of v1 cgroups, and a cgroup2 directory
+    or -1.  sockets: for a console or a pidfd.
     """
     linux = spec.get("linux") or {}
     index: "dict[Any, Any]" = {"fifo": len(fds)}
@@ -65,7 +65,7 @@ def open_all(
 
 
 def sockets(terminal: bool, opts: "Doc", own: int) -> "dict[str, int]":
-    """As console.sockets(), for those few who need any."""
+    """As console.sockets(), which is imported only if there are any."""
     if not terminal and not opts["pidfd_socket"]:
         return {}
     from pyrunc import console
@@ -103,7 +103,7 @@ def _open_namespace(path: str) -> int:
 
 
 def hook_halves(record: "dict[str, Any]", status: str) -> "tuple[str, str]":
-    """The state document before and after the pid, which init knows by the hook's namespace."""
+    """The state document before and after the pid: init fills in the pid in its own namespace."""
     mark = 9876543210987654
     before, _, after = container.hook_state(record, status, mark).partition(str(mark))
     return before, after
