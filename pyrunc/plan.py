@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def clean(path: str) -> str:
-    """An absolute path inside the container, lexically clean; a relative one hangs below "/"."""
+    """An absolute path inside the container, lexically clean; a relative one is taken from "/"."""
     return "/" + os.path.normpath("/" + path).lstrip("/")  # normpath keeps two leading slashes
 
 
 class Fd:
-    """An op's argument that is the index of a descriptor passed to init after the plan."""
+    """An argument that stands for a descriptor: its index among those that init is given."""
 
     __slots__ = ("index",)
 
@@ -35,7 +35,7 @@ class Plan:
     """An ordered list of ops.
 
     ops: (name, arguments, origin) each; an argument is an int, str, bytes or Fd.
-    warnings: sentences for the caller to log; the plan is valid without heeding them.
+    warnings: sentences for the caller to log.
     """
 
     __slots__ = ("ops", "warnings")
@@ -48,7 +48,7 @@ class Plan:
         """Append the op `name` of plan.h.  origin: the spec key it carries out."""
         self.ops.append((name, args, origin))
 
-    # One method per op of plan.h, in its order.
+    # One method for each op, in the order of plan.h, which says what each argument means.
 
     def join(self, fd: int, kind: int, how: int = 0, origin: str = "") -> None:
         self.add("join", Fd(fd), kind, how, origin=origin)

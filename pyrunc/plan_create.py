@@ -1,7 +1,7 @@
-"""create: the plan that makes a container of a spec.  Pure: no open, no syscall, no environment.
+"""create: the plan that makes a container from a spec.  Pure: no open, no syscall, no environment.
 
-for_create()   the recipe; the order in which a container comes into being
-facts_for()    what that needs to know about the host
+for_create()   the recipe: the order in which a container is made
+facts_for()    what it needs to know about the host
 """
 
 from pyrunc import mounts, namespaces, process, rootfs
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     Doc = dict[str, Any]
 
 NO_TIMEOUT = 0xFFFFFFFFFFFFFFFF
-# linux/keyctl.h: who may search the container's session keyring.  Whoever runs as its user or,
-# where users are mapped, everybody in it.
+# linux/keyctl.h: who may search the container's session keyring: its user or, if users are mapped,
+# every user in it.
 KEY_OTH_SEARCH = 0x8
 KEY_USR_SEARCH = 0x80000
 
@@ -41,13 +41,22 @@ def facts_for(spec: "Doc", no_pivot: bool) -> "list[str]":
 
 
 def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
-    """The plan that makes a container of `spec` on the host that `facts` describe.
+    """The plan that makes a container from `spec` on the host that `facts` describe.
 
-    facts: those of facts_for(), cgroup_paths, same_namespaces (joined types that are the host's).
-    opts: id, bundle, rootfs (absolute), no_pivot, no_new_keyring; fds: "fifo", ("ns", type),
-    ("idmap", number of the mount), "console" and "pidfd" (sockets) -> index of the descriptor
-    passed; placed: the host puts init into its cgroups; seccomp: (program, flags) or None;
-    hook_state(status) -> the state document for hooks, before and after its pid.
+    facts: those of facts_for(), device_nodes, cgroup_paths, and same_namespaces: the types of those
+    joined namespaces that are the host's.  opts:
+
+        id, bundle, rootfs            rootfs is absolute
+        no_pivot, no_new_keyring      the flags of the command line
+        rootless                      pyrunc has no privileges
+        placed                        the host puts init into its cgroups
+        host_limits                   the host sets the resource limits
+        nofile                        see process.rlimits()
+        seccomp                       (program, flags) or None
+        hook_state(status)            the state document for hooks, before and after its pid
+        fds                           indices of descriptors: "fifo"; ("ns", type); "tasks" and
+                                      "cgroups" (lists); ("idmap", number of the mount); "console"
+                                      and "pidfd" (sockets)
     """
     plan = Plan()
     linux = spec.get("linux", {})
@@ -56,18 +65,18 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     fds = opts["fds"]
     has_mounts = "mount" in own
     entries = mounts.decode(plan, spec, facts, opts)
-    # Never the host's own /dev.
+    # Whether /dev is ours to fill: not if it is a bind of another one, or the host's own.
     own_dev = not mounts.dev_is_bound(entries) and (has_mounts or opts["rootfs"] != "/")
 
     # -- The first stage: a process of the host's, which the container cannot see.
-    # A systemd unit begins with a process, which is this one.
+    # systemd makes a unit only with a process in it: with this one.
     if opts.get("placed"):
         plan.sync(lib.SYNC_PLACE)
     namespaces.enter(plan, linux, fds, opts, "linux.namespaces")
-    # The root of a new cgroup namespace is the cgroup one is in: so after the join of the cgroup.
+    # After entering the cgroup, because that is the root of a new cgroup namespace.
     namespaces.enter_cgroup(plan, linux, fds)
 
-    # -- The environment that mounts may depend on (sysfs and /proc/net show the net namespace).
+    # -- What mounts may depend on: sysfs and /proc/net show the network namespace.
     if not opts.get("no_new_keyring"):
         search = KEY_OTH_SEARCH if "user" in own else KEY_USR_SEARCH
         process.keyring(plan, user, opts["id"], search)
@@ -79,13 +88,13 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         plan.propagate(rootfs.propagation(linux, bool(opts.get("no_pivot"))))
     plan.root(opts["rootfs"], int(has_mounts))
     mounts.mount(plan, entries, linux, facts, fds)
-    # After the mounts: they live on the /dev that mounts[] brought.
+    # After the mounts, on the /dev that is one of them.
     if own_dev:
         rootfs.devices(plan, linux, facts)
         rootfs.links(plan, facts)
-    # Limits, prestart and createRuntime: once the tree is whole, before it becomes "/".
+    # Limits, prestart and createRuntime hooks: the tree is complete, but not "/" yet.
     plan.sync(lib.SYNC_MOUNTED)
-    # In the container's namespaces, with the host's paths: the last moment at which both exist.
+    # These hooks run in the container's namespaces and use the host's paths: now both are there.
     hooks(plan, spec, "createContainer", [], opts)
 
     # -- The container's root becomes "/".  From here every path is the container's.
@@ -100,7 +109,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     else:
         plan.pivot()
     if has_mounts:
-        # On the new "/": before the pivot the flags went to the host's tree.
+        # On the new "/": before the pivot, "/" was the host's tree.
         rootfs.propagate_root(plan, linux, bound=False)
     # Before anything reads or writes stdio, and while /dev is as the mounts left it.
     if own_dev:
@@ -120,7 +129,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         process.umask(plan, user)
 
     # -- What needs privileges, but no mount.
-    # An empty one means none: without a uts namespace it would be the host's that is emptied.
+    # "" means none; without a uts namespace it would be the host's name that becomes empty.
     if spec.get("hostname"):
         plan.hostname(spec["hostname"])
     if spec.get("domainname"):
@@ -139,16 +148,16 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         plan.nnp()
     process.scheduling(plan, user, linux)
     env, needs_home = process.become(plan, user, facts, opts)
-    # As the user, in its cwd; a missing program fails create, not start.
+    # As the user and in the cwd; thus a missing program is an error of create, not of start.
     process.lookup(plan, user["args"], env)
 
     # -- The container is created.
-    # Who made it without privileges may look into it, for an exec; nothing of the host's is there.
+    # Without root, exec has to look into it.  It holds nothing of the host's any more.
     if opts.get("rootless"):
         plan.dumpable(1)
     # The host writes the record.
     plan.sync(lib.SYNC_READY)
-    # As late as can be, so that the profile need not allow what the steps above call.
+    # As late as possible, so that the profile need not allow the calls of the steps above.
     if nnp and opts.get("seccomp"):
         plan.seccomp(*opts["seccomp"])
     plan.await_(fds["fifo"])
@@ -160,7 +169,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
 def hooks(
     plan: Plan, spec: "Doc", kind: str, env: "list[str]", opts: "Doc", append_home: bool = False
 ) -> None:
-    """The hooks init runs.  env, append_home: what a hook without `env` gets."""
+    """The hooks that init runs.  env, append_home: the environment of a hook without `env`."""
     for i, hook in enumerate(spec.get("hooks", {}).get(kind, ())):
         timeout = hook.get("timeout")
         plan.hook(

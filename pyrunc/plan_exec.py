@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Doc = dict[str, Any]
 
 ID_MAX = 0xFFFFFFFF
-# What a process object may have, and the record's name for that of the first process.
+# Members that a process object takes from the record if it lacks them, and their names there.
 SCHEDULING = {
     "scheduler": "scheduler",
     "ioPriority": "io_priority",
@@ -30,9 +30,9 @@ SCHEDULING = {
 
 
 def with_options(template: "Doc", opts: "Doc", groups: "list[int] | None" = None) -> "Doc":
-    """The process of the bundle's config.json as the command line changes it.
+    """The process object of the bundle, changed by the command line.
 
-    opts: --user is in numbers.  groups: those of a user who was named.
+    opts: of the verb; --user is in numbers.  groups: of a user who was given by name.
     """
     changed = dict(template)
     changed["args"] = opts["args"][1:]
@@ -74,7 +74,7 @@ def _user(user: "Doc", opts: "Doc", groups: "list[int] | None") -> "Doc":
 
 
 def _number(text: str, kind: str) -> int:
-    """An id in decimal, or the Error in Go's words."""
+    """An ID in decimal; else an Error in Go's words.  kind: `uid` or `gid`, for that."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not digits.isascii() or not digits.isdigit():
         raise Error(f"bad {kind}: strconv.Atoi: parsing {quote(text)}: invalid syntax")
@@ -85,7 +85,10 @@ def _number(text: str, kind: str) -> int:
 
 
 def inherited(given: "Doc", config: "Doc", caps: "list[str] | tuple[str, ...]" = ()) -> "Doc":
-    """The process object, completed from the container's record.  caps: --cap, to be added."""
+    """The process object, completed from the container's record.
+
+    config: the record's.  caps: capabilities of --cap, to be added.
+    """
     whole = dict(given)
     if whole.get("capabilities") is None and config.get("capabilities") is not None:
         stored = config["capabilities"]
@@ -120,7 +123,7 @@ def _with_caps(sets: "Doc", caps: "list[str] | tuple[str, ...]") -> "Doc":
 
 
 def stored_linux(config: "Doc") -> "Doc":
-    """What the record has of linux.* that concerns every process, by its name in the spec."""
+    """The members of `linux` that concern every process, in the words of the spec again."""
     linux: Doc = {}
     for key, name in (("personality", "personality"), ("memoryPolicy", "memory_policy")):
         if config.get(name) is not None:
@@ -147,9 +150,8 @@ def facts_for(given: "Doc") -> "list[str]":
 def for_exec(given: "Doc", config: "Doc", facts: "Doc", opts: "Doc") -> Plan:
     """The plan for the process `given` (see inherited()) in the container with this record.
 
-    config: the record's.  facts: those of facts_for().  opts: id; fds: ("ns", type) -> index of the
-    descriptor passed, the others as for_create() has them; seccomp: (program, flags) or None;
-    rootless: we are not root; placed: the host puts init into its cgroup.
+    config: the record's.  facts: those of facts_for().  opts: as those of for_create() that have
+    the names id, rootless, placed, host_limits, nofile, seccomp and fds.
     """
     plan = Plan()
     fds = opts["fds"]

@@ -1,10 +1,10 @@
-"""Mounts of a container that runs: what can be had, and the plans that do it.  Pure.
+"""Mounts of a running container: which can be added or removed, and the plans for it.  Pure.
 
 for_add()      the recipe that mounts more
 for_remove()   the recipe that unmounts
 
-init enters no namespace but those that the mounts are about, and no cgroup: nobody in the container
-sees it, and a paused container needs nobody to wake up.
+init enters no namespace but those that the mounts need, and no cgroup: no process in the container
+sees it, and it is not frozen in a paused container.
 """
 
 from pyrunc import mounts, namespaces
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     Doc = dict[str, Any]
 
-# Whose namespace it is that a file system shows.
+# Which namespace a file system shows: that of the process that mounts it.
 SHOWS = {"proc": "pid", "sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup"}
 
 
 def decode(wanted: "list[Doc]", config: "Doc", bundle: str) -> "tuple[list[Entry], list[str]]":
-    """A list of mounts, each checked as create does, and warnings.  config: the record's."""
+    """(entries, warnings) for a list of mounts, checked as create does.  config: the record's."""
     plan = Plan()
     place = {"bundle": bundle, "rootfs": config["rootfs"]}
     return mounts.decode(plan, {"mounts": wanted}, {}, place), plan.warnings
 
 
 def targets(wanted: "list[Doc]", config: "Doc") -> "list[str]":
-    """Their destinations, none of which protects the host from the container."""
+    """The destinations of a list of mounts; an Error if one protects the host or is needed."""
     kept = (*(config.get("mask_paths") or ()), *(config.get("readonly_paths") or ()))
     guarded = {clean(path) for path in kept}
     found = []
@@ -69,13 +69,15 @@ def check_add(entries: "list[Entry]") -> None:
 
 
 def kinds(entries: "list[Entry]") -> "list[str]":
-    """The namespaces to be entered to mount these, as far as the container has them."""
+    """The namespaces that init must join to mount these, if the container has its own."""
     return ["user", "mount", *{SHOWS[e.fstype] for e in entries if e.fstype in SHOWS}]
 
 
 def for_add(entries: "list[Entry]", config: "Doc", fds: "dict[Any, int]", rootless: bool) -> Plan:
-    """Mount entries, and say so before the first and after each.  fds: ("ns", kind); ("tree",
-    number): a mount of what a bind binds."""
+    """Mount the entries; there is a SYNC before the first and after each.
+
+    fds: indices of descriptors: ("ns", kind); ("tree", number): a clone of a bind's source.
+    """
     plan = _inside(fds, rootless)
     plan.sync(lib.SYNC_JOINED)
     linux = {"mountLabel": config.get("mount_label") or ""}

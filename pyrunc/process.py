@@ -83,7 +83,7 @@ RLIMITS = {
 
 RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
 
-# What of kernel.* an ipc namespace has its own copy of.
+# Of kernel.*, the parameters of which each ipc namespace has its own.
 IPC_SYSCTLS = (
     "kernel.msgmax",
     "kernel.msgmnb",
@@ -103,7 +103,7 @@ def rlimits(
 ) -> "list[tuple[int, int, int, str]]":
     """The resource limits as (number, soft, hard, origin).
 
-    nofile: (soft, hard) to go back to, because the host raised its own, unless one is configured.
+    nofile: (soft, hard) of the caller, if pyrunc has raised its own: restored unless configured.
     """
     seen = set()
     result = []
@@ -134,7 +134,7 @@ def keyring(plan: "Plan", process: "Doc", id: str, permissions: int) -> None:
 
 
 def make_cwd(plan: "Plan", process: "Doc") -> None:
-    """The working directory exists, owned by root, whatever the image holds."""
+    """Make the working directory, owned by root, if the image does not have it."""
     cwd = clean(process["cwd"])
     if cwd != "/":
         plan.mkdir(cwd, 0o755, "process.cwd")
@@ -147,7 +147,7 @@ def console(plan: "Plan", process: "Doc", socket: int, bind: bool) -> None:
 
 
 def umask(plan: "Plan", process: "Doc") -> None:
-    """The configured umask, or the usual one: the caller's is none of the container's business."""
+    """The configured umask, or the usual one; never the caller's."""
     mask = process.get("user", {}).get("umask", DEFAULT_UMASK)
     plan.umask(mask & 0o777, "process.user.umask")
 
@@ -170,7 +170,7 @@ def selinux(plan: "Plan", process: "Doc") -> None:
 def capabilities(plan: "Plan", process: "Doc", last_cap: int) -> "tuple[int, ...] | None":
     """Masks (bounding, effective, permitted, inheritable, ambient); None: leave all as it is.
 
-    Names the kernel does not have are warned of, once and together.
+    One warning names all that this kernel does not have.
     """
     sets = process.get("capabilities")
     if sets is None:
@@ -201,9 +201,9 @@ def capabilities(plan: "Plan", process: "Doc", last_cap: int) -> "tuple[int, ...
 
 
 def environment(env: "list[str] | None") -> "tuple[list[str], bool]":
-    """The environment as the program gets it, and whether init has to append HOME.
+    """The environment of the program, and whether init has to append HOME.
 
-    The last of several values wins and stays where it is.  An empty HOME counts as none.
+    Of several values of a name the last one stays, in its place.  An empty HOME counts as none.
     """
     if env is None:
         return [], False
@@ -233,7 +233,7 @@ def environment(env: "list[str] | None") -> "tuple[list[str], bool]":
 
 
 def scheduling(plan: "Plan", process: "Doc", linux: "Doc") -> None:
-    """What few configurations have: scheduler, I/O priority, personality, memory policy."""
+    """Scheduler, I/O priority, personality and memory policy, which few configurations have."""
     if (process.keys() & {"scheduler", "ioPriority", "execCPUAffinity"}) or (
         linux.keys() & {"personality", "memoryPolicy"}
     ):
@@ -253,7 +253,7 @@ def affinity(process: "Doc") -> "tuple[set[int], set[int]]":
 
 
 def user(plan: "Plan", identity: "Doc", rootless: bool) -> None:
-    """Become process.user.  setgroups also with no group at all: the caller's are not inherited."""
+    """Become process.user.  Without groups setgroups is called, too: the caller's must not stay."""
     groups = identity.get("additionalGids", ())
     if groups and rootless:
         raise Error("cannot set any additional groups in a rootless container")
@@ -261,10 +261,10 @@ def user(plan: "Plan", identity: "Doc", rootless: bool) -> None:
 
 
 def become(plan: "Plan", process: "Doc", facts: "Doc", opts: "Doc") -> "tuple[list[str], bool]":
-    """From root with all rights to what the process shall be; the order is the point.
+    """From root with all rights to the user and the rights of the process; the order matters.
 
-    opts: seccomp, rootless, nofile (see rlimits()), host_limits: the host sets the resource limits.
-    Returns environment()'s result, for lookup() and exec.
+    opts: seccomp, rootless, nofile and host_limits, as for plan_create.for_create().
+    Returns what environment() does, for lookup() and exec.
     """
     selinux(plan, process)
     env, needs_home = environment(process.get("env"))
@@ -296,7 +296,7 @@ def become(plan: "Plan", process: "Doc", facts: "Doc", opts: "Doc") -> "tuple[li
 
 
 def lookup(plan: "Plan", args: "list[str]", env: "list[str]") -> None:
-    """Find args[0] by the PATH of the environment it will get."""
+    """Have init look for args[0] in the PATH of env."""
     for item in env:
         if item.startswith("PATH="):
             plan.lookup(args[0], 1, item[5:])
@@ -305,7 +305,10 @@ def lookup(plan: "Plan", args: "list[str]", env: "list[str]") -> None:
 
 
 def sysctls(plan: "Plan", linux: "Doc", own: "dict[str, str]", facts: "Doc") -> None:
-    """linux.sysctl, as far as a namespace of the container's own holds the parameter."""
+    """linux.sysctl; a parameter that would change the host is an Error.
+
+    own: as namespaces.listed() returns it.
+    """
     for key, value in linux.get("sysctl", {}).items():
         path = sysctl_path(key)
         check_sysctl(key, path.replace(".", "\0").replace("/", ".").replace("\0", "/"), own, facts)
@@ -323,7 +326,7 @@ def sysctl_path(key: str) -> str:
 
 
 def check_sysctl(key: str, name: str, own: "dict[str, str]", facts: "Doc") -> None:
-    """name: the key with dots as separators.  Refuse what would change the host."""
+    """Refuse a parameter that would change the host.  name: the key with dots as separators."""
     if name in IPC_SYSCTLS or name.startswith("fs.mqueue."):
         if "ipc" not in own:
             raise Error(f'sysctl "{key}" is not allowed in the hosts ipc namespace')

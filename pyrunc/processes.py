@@ -1,7 +1,7 @@
 """The processes of a container: list them, signal the first one, or end all of them.
 
 May touch: the container's process, through a pidfd whose start time was checked, and what is in its
-cgroups.  A pid is only a number, and it may be a stranger's by now.
+cgroups.  A pid is only a number: by now it may be that of another process.
 """
 
 import os
@@ -19,15 +19,16 @@ PATIENCE = 10.0  # seconds until a killed process has to be gone
 
 
 def private_pid(record: "dict[str, Any]") -> bool:
-    """Has it a pid namespace of its own?  Then everything in it dies with its first process."""
+    """Whether it has a pid namespace of its own, in which all die with the first process."""
     spaces = record["config"].get("namespaces") or []
     return any(space.get("type") == "NEWPID" and not space.get("path") for space in spaces)
 
 
 def pids(record: "dict[str, Any]") -> "list[int]":
-    """All of them as the host counts them, in any status, as long as something can be found.
+    """All PIDs, as the host counts them, whatever the status of the container.
 
-    Engines take a failure of `ps`, or an empty list, for a dead container.
+    If there are none in its cgroups, the first process counts as long as it is alive: engines take
+    an empty list, or an error, for a dead container.
     """
     pid = record["init_process_pid"]
     try:
@@ -41,9 +42,11 @@ def pids(record: "dict[str, Any]") -> "list[int]":
 
 
 def signal(record: "dict[str, Any]", number: int, leftovers: bool = False) -> None:
-    """Send a signal to the container's process; SIGKILL reaches what shares its cgroup, too.
+    """Send a signal to the container's first process.
 
-    leftovers: a container that has stopped is no error; what remains in its cgroup is killed.
+    Without a pid namespace of its own, SIGKILL is sent to all processes in its cgroup.
+    leftovers: if the container has stopped, signal what is left in its cgroup; else that is an
+    Error.
     """
     paths = record.get("cgroup_paths") or {}
     if not procfs.alive(record["init_process_pid"], record["init_process_start"]):
@@ -61,7 +64,7 @@ def signal(record: "dict[str, Any]", number: int, leftovers: bool = False) -> No
 
 
 def send(record: "dict[str, Any]", number: int) -> None:
-    """Signal init and nothing else, whoever may have got its number since."""
+    """Signal the first process only; never another one that has got its number since."""
     try:
         pidfd = procfs.pidfd(record["init_process_pid"], record["init_process_start"])
         if pidfd is None:

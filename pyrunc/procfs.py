@@ -5,7 +5,7 @@ import os
 
 from pyrunc.errors import Error
 
-LOOK_AGAIN = 0.01  # seconds, where the kernel cannot tell of an end
+LOOK_AGAIN = 0.01  # seconds between two looks, on kernels without pidfds
 DEAD = "ZX"  # zombie and dead: not a process any more, whatever /proc still shows
 
 
@@ -25,7 +25,7 @@ def _fields(pid: int) -> "list[bytes]":
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
         return []
-    except OSError as err:  # whoever cannot look must not say that nobody is there
+    except OSError as err:  # it may be there: not being able to look is an error
         raise Error.os("open", path, err) from err
     try:
         data = os.read(fd, 4096)
@@ -54,7 +54,7 @@ def alive(pid: int, start: int) -> bool:
 
 
 def ending(pid: int, start: int) -> bool:
-    """Is this very process dead, or about to be: has it been killed, or called exit?"""
+    """Is this very process dead, or about to be, because it was killed or has called exit?"""
     fields = _fields(pid)
     return (
         not fields
@@ -65,11 +65,11 @@ def ending(pid: int, start: int) -> bool:
 
 
 def exit_code(pid: int, start: int) -> "int | None":
-    """What wait(2) tells the parent of this very process, a zombie; None if we cannot know."""
+    """The wait status of this very process, if it is a zombie; None if we cannot know it."""
     fields = _fields(pid)
     if not fields or int(fields[19]) != start or fields[0].decode() not in DEAD:
         return None
-    # Who may not look is shown a 0.
+    # A 0 may mean that we are not allowed to see it.
     return int(fields[49]) if exe(pid) != "" else None
 
 
@@ -104,8 +104,8 @@ def pidfd(pid: int, start: int) -> "int | None":
 def open_process(pid: int) -> int:
     """A descriptor of the process that has this number now; close-on-exec, the caller closes it.
 
-    It is a pidfd; before Linux 5.3 the directory in /proc, which names one process for ever, too.
-    Raises ProcessLookupError if there is none.
+    It is a pidfd, or before Linux 5.3 its directory in /proc; either goes on naming that process.
+    Raises ProcessLookupError if there is no such process.
     """
     try:
         return os.pidfd_open(pid)
@@ -125,7 +125,7 @@ def _is_directory(fd: int) -> bool:
 
 
 def has_ended(fd: int) -> bool:
-    """Whether the process of open_process() has, once poll(2) says that the descriptor is ready."""
+    """Whether the process of open_process() has ended, after poll(2) called fd readable."""
     if not _is_directory(fd):
         return True
     try:
