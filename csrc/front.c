@@ -28,7 +28,9 @@
 	"import sys; "                                                                             \
 	"sys.excepthook = lambda _, what, trace: sys.stderr.write(f'pyrunc: unable to run: "       \
 	"{what!r}\\n'); "                                                                          \
-	"sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; sys.exit(main())"
+	"sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli import main; "
+#define UNBLOCK "import _signal; _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT]); "
+#define MAIN "sys.exit(main())"
 
 enum {
 	MAX_ARGUMENTS = 4096,
@@ -88,11 +90,25 @@ static bool find_python(const char *prefix, char python[PATH_MAX])
 	return false;
 }
 
+/*
+ * An interpreter that is interrupted while it starts shows where it was, so that has to wait.
+ * Returns whether it is for us to end the wait.
+ */
+static bool block_interrupts(void)
+{
+	sigset_t set, before;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	return !sigprocmask(SIG_BLOCK, &set, &before) && !sigismember(&before, SIGINT);
+}
+
 static int run_python(int argc, char **argv, char **envp)
 {
 	static char prefix[PATH_MAX], site[PATH_MAX], python[PATH_MAX];
 	static char *args[MAX_ARGUMENTS];
-	char *const fixed[] = { python, "-I", "-S", "-X", "utf8", "-c", CODE, site };
+	char *const code = block_interrupts() ? CODE UNBLOCK MAIN : CODE MAIN;
+	char *const fixed[] = { python, "-I", "-S", "-X", "utf8", "-c", code, site };
 	const int n = sizeof(fixed) / sizeof(fixed[0]);
 	ssize_t len = readlink("/proc/self/exe", prefix, sizeof(prefix) - 1);
 

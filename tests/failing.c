@@ -7,7 +7,7 @@
  * MARK    counting begins when a file is opened whose path has this in it; "" begins at once
  * WHO     the calls of processes with this name count; "" those of the program itself
  * NTH     which of them goes wrong, from 1; 0 none
- * WHAT    the errno that it gives, or -1: the process is killed instead
+ * WHAT    the errno that it gives, or a signal that the process gets before it, as a negative number
  *
  * The calls arrive through a seccomp listener, at a process of our own that stays as long as anybody
  * has the filter.
@@ -111,10 +111,8 @@ static void answer(int listener)
 	if (is_counted(&call)) {
 		(void)dprintf(report, "%d\n", call.data.nr);
 		if (++counted == nth && what < 0) {
-			(void)kill((pid_t)call.pid, SIGKILL);
-			return;
-		}
-		if (counted == nth) {
+			(void)kill((pid_t)call.pid, (int)-what);
+		} else if (counted == nth) {
 			reply.flags = 0;
 			reply.error = (int)-what;
 		}
@@ -149,8 +147,10 @@ static int listen_to_calls(void)
 			(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	}
 	filter[code.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
-	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
-			    &code);
+	/* Whose call has been taken here is woken by no signal. */
+	return (int)syscall(
+		SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &code);
 }
 
 int main(int argc, char **argv)

@@ -96,17 +96,26 @@ def _create_v1(name: str, path: str, resources: "dict[str, Any]", created: "list
 def _mkdir(path: str, created: "list[str]") -> "list[str]":
     """mkdir -p. Returns what was made, outermost first."""
     try:
-        os.mkdir(path, 0o755)
-    except FileExistsError:
-        return []
+        return [path] if _make(path, created) else []
     except FileNotFoundError:
         parent = path.rpartition("/")[0]
         if not parent:
             raise
         made = _mkdir(parent, created)
         return made + _mkdir(path, created)
-    created.append(path)
-    return [path]
+
+
+def _make(path: str, created: "list[str]") -> bool:
+    """Make a directory that may be there; whether it was not."""
+    created.append(path)  # first: an interrupt may come as soon as it is made
+    try:
+        os.mkdir(path, 0o755)
+    except OSError as err:
+        created.pop()
+        if not isinstance(err, FileExistsError):
+            raise
+        return False
+    return True
 
 
 def _inherit_cpuset(path: str, fresh: bool) -> None:
@@ -170,11 +179,7 @@ def _descend(path: str, available: "list[str]", wanted: "set[str]", created: "li
                     except Error:
                         pass  # a limit that needs it will say so
         level = f"{level}/{part}"
-        try:
-            os.mkdir(level, 0o755)
-            created.append(level)
-        except FileExistsError:
-            pass
+        _make(level, created)
         kind = (read(level, "cgroup.type") or "").strip()
         if kind == "domain":
             continue

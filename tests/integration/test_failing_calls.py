@@ -16,6 +16,8 @@ from harness import cgroup_dirs, processes_in, read, wait_for
 ALL = os.environ.get("PYRUNC_FAULTS") == "all"
 ERRORS = (errno.ENOMEM, errno.EMFILE, errno.ENOSPC, errno.EIO) if ALL else (errno.ENOMEM,)
 KILLED = -9
+INTERRUPTED = -2
+START = "/"  # the first file that is opened: a library
 INIT = "pyrunc:init"
 OURSELVES = ""
 # verb: what it is called with, the status of its failure, who makes the calls
@@ -157,9 +159,33 @@ def test_a_call_that_fails(faults):
 @pytest.mark.parametrize("case", [case for case in CASES if CASES[case][2] != INIT])
 def test_killed_at_a_call(faults):
     for nth in faults.sample()[:: 1 if ALL else 5]:
-        name, code, _, calls = faults.strike(nth, -1)
+        name, code, _, calls = faults.strike(nth, KILLED)
         assert code == (KILLED if nth <= len(calls) else 0)
         faults.clean(name)
+
+
+@pytest.mark.timeout(3600 if ALL else 120)
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case][2] != INIT])
+def test_interrupted_at_a_call(faults):
+    for nth in faults.sample():
+        name, code, err, calls = faults.strike(nth, INTERRUPTED)
+        told = (nth, calls[nth - 1 : nth], code, err)
+        assert code == 130 or nth > len(calls), told
+        assert len(err.splitlines()) == (code == 130), told
+        faults.clean(name)
+
+
+@pytest.mark.timeout(3600 if ALL else 120)
+@pytest.mark.parametrize("case", ["start"])
+def test_interrupted_while_python_starts(faults):
+    """One line, and not where the interpreter was."""
+    nth, code = 0, INTERRUPTED
+    while code == INTERRUPTED:
+        nth += 1 if ALL else 7
+        name, code, err, calls = faults.strike(nth, INTERRUPTED, START)
+        assert len(err.splitlines()) <= 1, (nth, calls[nth - 1 : nth], code, err)
+        faults.clean(name)
+    assert code == 130
 
 
 @pytest.mark.parametrize("case", ["delete"])
