@@ -335,7 +335,8 @@ bool record_parse(char *data, size_t len, struct record *ret)
 bool record_load(int directory, const char *id, struct record *ret)
 {
 	static char data[MAX_RECORD];
-	cleanup_fd int fd = openat(directory, "state.json", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_fd int fd =
+		openat(directory, "state.json", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	size_t len = 0;
 	ssize_t n;
 

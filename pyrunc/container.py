@@ -103,18 +103,18 @@ def load(root: str, id: str) -> "dict[str, Any]":
     """The record of a container; NoContainer if there is none, or if it is not one of ours."""
     path = f"{directory(root, id)}/{STATE}"
     try:
-        data = files.read(path)
+        data = files.read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise NoContainer("container does not exist") from None
     except OSError as err:
         raise Error.os("open", path, err) from err
-    record = _decode(data)
+    record = _decode(data, id)
     if record is None:
         raise NoContainer(f"{path} is not the record of a container")
     return record
 
 
-def _decode(data: bytes) -> "dict[str, Any] | None":
+def _decode(data: bytes, id: str) -> "dict[str, Any] | None":
     try:
         record = jsonio.loads(data)
     except Error:
@@ -122,7 +122,7 @@ def _decode(data: bytes) -> "dict[str, Any] | None":
     if not isinstance(record, dict):
         return None
     whole = all(isinstance(record.get(key), kind) for key, kind in RECORD.items())
-    return record if whole else None
+    return record if whole and record["id"] == id else None
 
 
 def write_intent(root: str, id: str, record: "dict[str, Any]") -> None:
@@ -349,7 +349,7 @@ def remove_directory(path: str) -> None:
             from pyrunc import mountpoints
 
             mountpoints.unbind_root(path)
-        files.unlink(f"{path}/{STATE}")
+        files.remove_tree(f"{path}/{STATE}")
         files.remove_tree(path)
     except OSError as err:
         why = Error.os("remove", err.filename or path, err).message
@@ -367,7 +367,7 @@ def poststop(record: "dict[str, Any]") -> None:
 
 def _intent(path: str) -> "dict[str, Any] | None":
     try:
-        return _decode(files.read(f"{path}/{INTENT}"))
+        return _decode(files.read_regular(f"{path}/{INTENT}"), os.path.basename(path))
     except FileNotFoundError:
         return None
     except OSError as err:

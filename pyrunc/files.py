@@ -7,6 +7,7 @@ raise Error.
 import errno
 import fcntl
 import os
+import stat
 
 from pyrunc import procfs
 from pyrunc.errors import Error
@@ -17,6 +18,15 @@ def read(path: "str | bytes", dir_fd: "int | None" = None) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         return read_fd(fd)
+    finally:
+        os.close(fd)
+
+
+def read_regular(path: str) -> bytes:
+    """The whole file; nothing, if it is none: a FIFO would block, and a device might not end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        return read_fd(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
     finally:
         os.close(fd)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import threading
 
@@ -210,6 +211,42 @@ def test_a_damaged_record_is_named_not_a_traceback(pyrunc, bundle, verb, record)
     assert result.code == (0 if verb == "list" else 1), result
     pyrunc("delete", "--force", "broken")
     assert pyrunc.names() == []
+
+
+@pytest.mark.parametrize("front", ["native", "python"])
+@pytest.mark.parametrize("kind", ["fifo", "endless", "directory"])
+@pytest.mark.parametrize("file", ["state.json", "intent.json"])
+def test_a_record_that_is_no_file_holds_nobody_up(pyrunc, monkeypatch, front, kind, file):
+    if front == "python":
+        monkeypatch.setenv("PYRUNC_FRONT", "python")
+    path = f"{pyrunc.root}/broken/{file}"
+    os.makedirs(os.path.dirname(path))
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "endless":
+        os.symlink("/dev/zero", path)
+    else:
+        os.mkdir(path)
+    for verb in ("state", "start", "kill"):
+        assert len(pyrunc(verb, "broken", code=1).stderr.splitlines()) == 1
+    assert pyrunc("list", "-q").stdout == ""
+    pyrunc("delete", "--force", "broken")
+    assert pyrunc.names() == []
+
+
+@pytest.mark.parametrize("front", ["native", "python"])
+def test_the_copy_of_a_record_is_nobodys(pyrunc, bundle, monkeypatch, front):
+    """Who deletes it would end the other container."""
+    if front == "python":
+        monkeypatch.setenv("PYRUNC_FRONT", "python")
+    name = pyrunc.up(bundle.args("sleep", "1000"))
+    shutil.copytree(f"{pyrunc.root}/{name}", f"{pyrunc.root}/copy")
+    why = f"{pyrunc.root}/copy/state.json is not the record of a container"
+    for verb in ("state", "kill", "delete"):
+        assert pyrunc(verb, "copy", code=1).message == why
+    pyrunc("delete", "--force", "copy")
+    assert pyrunc.names() == [name]
+    assert pyrunc.status(name) == "running"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "ä", "x" * 300, "a\nb"])
