@@ -3,9 +3,9 @@
 May touch: the container's group directories below the mounted resctrl; reads the rest of it.
 OCI runtime-spec 1.3, config-linux.md "Intel RDT"; Documentation/filesystems/resctrl of the kernel.
 
-A group is a directory.  One named by closID belongs to whoever manages such classes, and stays; the
-one named like the container goes with it, and so does its monitoring group.  The record knows which
-those are (`pyrunc.rdt`), so nothing is removed that was there before.
+A group is a directory.  One that closID names belongs to the administrator, and stays.  One that is
+named like the container is removed with it, and so is its monitoring group.  The record lists the
+groups that we made (`pyrunc.rdt`), so that nothing is removed that was there before.
 """
 
 import os
@@ -41,7 +41,7 @@ def root() -> str:
 
 
 def prepare(record: "Doc", wanted: "Doc") -> None:
-    """Check linux.intelRdt, and write into the record what create() is going to make."""
+    """Check linux.intelRdt (wanted), and put into the record what create() is going to make."""
     top = root()
     if not top:
         raise Error("intelRdt is specified in config, but Intel RDT is not enabled")
@@ -70,7 +70,7 @@ def prepare(record: "Doc", wanted: "Doc") -> None:
     if wanted.get("enableMonitoring"):
         record["intel_rdt_mon_path"] = f"{group}/mon_groups/{record['id']}"
         mine.insert(0, record["intel_rdt_mon_path"])
-    # Not `simple`: whoever deletes the container has to come here.
+    # Not `simple`, because the front does not know how to delete such a container.
     record["pyrunc"].update(rdt=mine, simple=False)
 
 
@@ -86,7 +86,7 @@ def create(record: "Doc", wanted: "Doc") -> None:
 
 
 def join(record: "Doc", pid: int) -> None:
-    """Put a process with one thread, and so all its children to be, into the groups."""
+    """Put a process that has one thread into the groups; its future children follow it."""
     write(record["intel_rdt_path"], "tasks", str(pid))
     if record.get("intel_rdt_mon_path"):
         write(record["intel_rdt_mon_path"], "tasks", str(pid))
@@ -152,13 +152,13 @@ def parse(line: str, grain: int) -> "tuple[str, dict[str, object]]":
                 shares[domain] = -(-int(value) // grain) * grain
             else:
                 shares[domain] = int(value, 16)
-        except ValueError:  # some day's new syntax: the same text is the same value
+        except ValueError:  # a syntax that we do not know: compare it as text
             shares[domain] = value
     return name.strip(), shares
 
 
 def write(group: str, name: str, data: str) -> None:
-    """Write one of a group's files; the kernel says more than errno about a refusal."""
+    """Write one of a group's files.  The Error has what the kernel says besides the errno."""
     path = f"{group}/{name}"
     try:
         files.write(path, data)
@@ -193,7 +193,7 @@ def check_update(record: "Doc", schemas: "Doc") -> None:
 
 
 def update(record: "Doc", schemas: "Doc") -> str:
-    """Set schemas, and put them into the record.  What restore() takes to undo that."""
+    """Set schemas, and put them into the record.  Returns what restore() needs to undo that."""
     group = record["intel_rdt_path"]
     try:
         before = os.fsdecode(files.read(f"{group}/schemata"))

@@ -1,8 +1,8 @@
 """The record of a new container: the content of state.json, in runc's shape (pure).
 
-Programs that read the file (cAdvisor and its kind) look at init_process_pid, cgroup_paths and
-namespace_paths; `config` uses the names of runc's libcontainer.  What only pyrunc needs lives under
-`pyrunc`, the OCI hooks among it, since a bundle may change or vanish after create.
+Programs such as cAdvisor read init_process_pid, cgroup_paths and namespace_paths.  `config` uses
+the names of runc's libcontainer.  What only pyrunc needs is under `pyrunc`; the OCI hooks are there
+because the bundle may change or vanish after create.
 """
 
 from pyrunc.mounts import MS_BIND, MS_REC
@@ -61,7 +61,7 @@ def build(
 
 
 def complete(record: "dict[str, Any]", pid: int, start: int, created: str) -> None:
-    """Fill in the process, once it stands ready. start: field 22 of its stat; created: RFC 3339."""
+    """Fill in the process when it is ready.  start: field 22 of its stat; created: RFC 3339."""
     record["init_process_pid"] = pid
     record["init_process_start"] = start
     record["created"] = created
@@ -136,7 +136,7 @@ def _config(
 
 
 def _bind(mount: "dict[str, Any]") -> int:
-    """Of the flags those that say where its content comes from; `checkpoint` needs them."""
+    """MS_BIND and MS_REC of a mount, which `checkpoint` needs; other flags are not recorded."""
     options = mount.get("options") or []
     if "rbind" in options:
         return MS_BIND | MS_REC
@@ -144,7 +144,7 @@ def _bind(mount: "dict[str, Any]") -> int:
 
 
 def _scheduling(process: "dict[str, Any]", linux: "dict[str, Any]") -> "dict[str, Any]":
-    """What few containers have, and what an exec takes from here; absent like runc's."""
+    """Members that few containers have, and of which exec needs some; like runc's, or absent."""
     found = {
         "scheduler": process.get("scheduler"),
         "io_priority": process.get("ioPriority"),

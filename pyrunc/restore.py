@@ -34,12 +34,12 @@ LSM_SINCE = 31600
 
 
 class Restore(Launch):
-    """One container on its way back. opts: the verb's, and of create's what Launch wants."""
+    """One container that is being restored.  opts: of `restore`, and those that Launch needs."""
 
     __slots__ = ("images", "work")
 
     def __init__(self, opts: "dict[str, Any]") -> None:
-        # Relative to where the caller stands, as the pid file.
+        # Relative to the caller's directory, like the pid file.
         self.images = attributes.absolute(opts["image_path"] or "checkpoint")
         self.work = attributes.absolute(opts["work_path"]) if opts["work_path"] else ""
         super().__init__(opts)
@@ -84,7 +84,10 @@ class Restore(Launch):
                 raise Error(f"--{flag} requires at least CRIU 3.16")
 
     def _request(self, fds: "list[int]") -> "Any":
-        """All that can be said before anything was made."""
+        """The request to CRIU, as far as it is known before anything is made.
+
+        Descriptors that CRIU needs are appended to fds.
+        """
         fds.append(criu.open_directory(self.images))
         work = criu.work_directory(self.work)
         if work >= 0:
@@ -102,7 +105,10 @@ class Restore(Launch):
         return request
 
     def _admit(self) -> None:
-        """CRIU reads images as our root without its rights, and as the container's: both may."""
+        """Let the group of the container's root read the images.
+
+        CRIU opens them as our root without its capabilities, and as the container's root.
+        """
         from pyrunc import userns
 
         group = userns.host_id(self.linux.get("gidMappings") or [], 0)
@@ -122,7 +128,10 @@ class Restore(Launch):
             images += "/parent"  # CRIU's link to those that these build on
 
     def _outside(self, options: "Any", version: int, fds: "list[int]") -> "list[int]":
-        """Namespaces that exist: descriptors for CRIU to have, or paths for it to join."""
+        """Namespaces that exist already: CRIU inherits their descriptors, or joins their paths.
+
+        Descriptors are appended to fds.  Returns those that CRIU inherits.
+        """
         passed: "list[int]" = []
         for kind, path in namespaces.joined(self.linux):
             if kind == "cgroup":
@@ -142,7 +151,7 @@ class Restore(Launch):
         return passed
 
     def _stdio_pipes(self, options: "Any") -> None:
-        """Where stdio was pipes, ours take their places."""
+        """Have CRIU put our descriptor in the place of each stdio descriptor that was a pipe."""
         path = f"{self.images}/{checkpoint.DESCRIPTORS}"
         try:
             links = jsonio.loads(files.read(path))
@@ -157,9 +166,9 @@ class Restore(Launch):
     # --- mounts ---
 
     def _mounts(self, options: "Any", rootfs: str) -> None:
-        """Say where external mounts come from, and see to it that all have a place."""
+        """Tell CRIU the sources of external mounts, and make the mountpoints that are missing."""
         spaces = namespaces.listed(self.linux)
-        places: "list[tuple[str, str]]" = []  # root -> destination: those that are no image's
+        places: "list[tuple[str, str]]" = []  # (destination, source or type) of the mounts so far
         for mount in self.spec.get("mounts") or []:
             path, kind = mount["destination"], mount.get("type", "")
             source = ""
@@ -179,19 +188,19 @@ class Restore(Launch):
             options.ext_mnt.add(key="/dev/null", val="/dev/null")
 
     def _place(self, path: str, source: str, rootfs: str, places: "list[tuple[str, str]]") -> None:
-        """Make the mount point: in the root, or in the bind mount that it lies in."""
+        """Make the mountpoint at path: in the root, or in the bind mount that is above it."""
         root, rest = rootfs, path
         for above, where in places:
             if path.startswith(above + "/"):
                 if not os.path.isabs(where):
-                    return  # in a file system that comes out of the image, or from the kernel
+                    return  # in a file system that CRIU or the kernel fills
                 root, rest = where, path[len(above) :]
         mountpoints.make(root, rest, not source or os.path.isdir(source))
 
     # --- CRIU at work ---
 
     def _run(self, request: "Any", inherited: "list[int]") -> None:
-        """Start criu in the container's cgroups, where what it restores stays, and let it work."""
+        """Run criu in the container's cgroups, so that the processes that it restores are there."""
         with open(os.devnull, "r+b", buffering=0) as null:
             stdio = (null.fileno(),) * 3 if self.terminal else self.stdio
             process = criu.Criu(tuple(inherited), stdio)
@@ -236,7 +245,7 @@ class Restore(Launch):
             self._hand_over(fds[0])
 
     def _note_time_namespace(self, pid: int) -> None:
-        """CRIU makes one whenever the kernel has them; `exec` must find it in the record."""
+        """Note a time namespace that CRIU has made, which `exec` has to join, in the record."""
         spaces = self.record["config"]["namespaces"]
         path = f"/proc/{pid}/ns/time"
         known = any(space["type"] == "NEWTIME" for space in spaces)
@@ -244,14 +253,14 @@ class Restore(Launch):
             spaces.append({"type": "NEWTIME", "path": ""})
 
     def _follow(self, pid: int) -> None:
-        """From now on there is a first process, to be waited for, or ended if this fails."""
+        """Take note of the first process: from now on it is killed if the restore fails."""
         if self.init is None:
             self.init = handshake.Init(Plan(), 0, -1)
             self.init.pid, self.init.pidfd = pid, procfs.open_process(pid)
             self.undo.append(self._end_init)
 
     def _hand_over(self, master: int) -> None:
-        """The master of the container's terminal goes to who has its other side."""
+        """Send the master of the container's terminal to the caller's socket, or to ours."""
         from pyrunc import console
 
         for fd in console.sockets({**self.opts, "pidfd_socket": ""}, self.console).values():

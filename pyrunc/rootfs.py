@@ -47,14 +47,15 @@ def propagation(linux: "Doc", no_pivot: bool) -> int:
         raise Error(f"rootfsPropagation={name} is not supported")
     if flags & MS_PRIVATE and no_pivot:
         raise Error("rootfsPropagation of [r]private is not safe without pivot_root")
-    # Not yet: nothing could be bound any more.
+    # Unbindable comes later, because nothing can be bound after that.
     return MS_SLAVE | MS_REC if flags & MS_UNBINDABLE else flags
 
 
 def propagate_root(plan: "Plan", linux: "Doc", bound: bool) -> None:
-    """The wanted propagation of the new "/".  Private it is already.
+    """linux.rootfsPropagation of the new "/", which is private so far.
 
-    bound: masked and read-only paths, which are binds, are done.  Unbindable it is only then.
+    Called twice.  bound: after the masked and read-only paths.  These are binds, so only then is
+    "/" made unbindable.
     """
     flags = PROPAGATION.get(linux.get("rootfsPropagation", ""), MS_PRIVATE)
     if not flags & MS_PRIVATE and bound == bool(flags & MS_UNBINDABLE):
@@ -62,9 +63,9 @@ def propagate_root(plan: "Plan", linux: "Doc", bound: bool) -> None:
 
 
 def devices(plan: "Plan", linux: "Doc", facts: "Doc") -> None:
-    """The nodes every container has, unless configured otherwise, then linux.devices.
+    """The default devices, except those that linux.devices has, then linux.devices.
 
-    facts: device_nodes, if the host's have to be bound: path -> the host's node.
+    facts: device_nodes: path of a device -> path of the host's node, if init has to bind it.
     """
     nodes = facts.get("device_nodes", {})
     configured = linux.get("devices", ())
@@ -74,7 +75,7 @@ def devices(plan: "Plan", linux: "Doc", facts: "Doc") -> None:
             plan.device(path, 0o020666, (major, minor), origin="default devices")
     for i, device in enumerate(configured):
         path = clean(device["path"])
-        # A link to the container's own pts/ptmx, whatever is asked for.
+        # It is always a link to the container's own pts/ptmx.
         if path == "/dev/ptmx":
             continue
         kind = DEVICE_TYPES.get(device["type"])
@@ -102,7 +103,7 @@ def links(plan: "Plan", facts: "Doc") -> None:
 
 
 def readonly_root(plan: "Plan", root: "Doc", has_mounts: bool) -> None:
-    """root.readonly.  Without a mount namespace it would be the host that turns read-only."""
+    """root.readonly.  Without a mount namespace it would make the host's mount read-only."""
     if root.get("readonly"):
         if not has_mounts:
             raise Error("unable to make the root read-only without a private MNT namespace")

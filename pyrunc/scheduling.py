@@ -1,4 +1,4 @@
-"""How the kernel treats the process: CPU, I/O and memory policy, personality -> ops.  Pure.
+"""CPU, I/O and memory policy of the process, and its personality -> ops.  Pure.
 
 Implements the runtime-spec's config.md, "scheduler", "ioPriority" and "execCPUAffinity", and
 config-linux.md, "Memory policy" and "Personality".  Loaded only for a process that has one of them.
@@ -60,7 +60,7 @@ WITH_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_PREFERRED_MANY", "MPOL_WEIGH
 MOST = 1024  # CPUs, or nodes: as many as the masks of runc have
 MASK_BYTES = MOST // 8
 U64 = 0xFFFFFFFFFFFFFFFF
-# What makes sched_setattr(2) fail for SCHED_DEADLINE, and is named as the origin then.
+# If it is set, it makes sched_setattr(2) fail for SCHED_DEADLINE, and is named as the origin.
 CPUS = "linux.resources.cpu.cpus"
 
 

@@ -106,15 +106,15 @@ def _flags(names: "list[str] | None", listens: bool) -> int:
     return flags
 
 
-# The cache: one file per program.  The directory and the file must be ours alone, and the whole key
-# is compared, so a file says exactly what translating the section again would say.  Whatever goes
-# wrong here means only that libseccomp is asked.
+# The cache: one file per program.  The directory and the file must be writable by us only, and the
+# whole key is compared, so that a file has just what translating the section would give.  Whatever
+# goes wrong here, the section is then translated by libseccomp.
 
 
 def _key(section: "dict[str, Any]") -> bytes:
-    """Everything the program depends on, but libseccomp, which _store() notes beside it.
+    """Everything that the program depends on, except libseccomp, which _store() notes as well.
 
-    Version 2 of the format, as later ones write an object's reference count into the bytes.
+    Version 2 of marshal's format: in later ones the bytes depend on reference counts.
     """
     host = os.uname()
     return marshal.dumps((section, __version__, host.release, host.machine), 2)
@@ -129,9 +129,10 @@ def _name(key: bytes) -> str:
 
 
 def _stamp(path: str) -> str:
-    """Which libseccomp it was: a newer one knows more system calls, hence is another translator.
+    """Identifies a libseccomp by its file: another version would translate differently.
 
-    Its path is known only after it was loaded, so the file says it, and a hit costs one stat(2).
+    Its path is known only when it has been loaded; so it is stored with the program, and a hit in
+    the cache costs one stat(2).
     """
     facts = os.stat(path)
     return f"{facts.st_dev}:{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"

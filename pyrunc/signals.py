@@ -120,10 +120,10 @@ def send(pidfd: int, number: int) -> None:
 
 
 def stop(number: int, group: bool = False) -> None:
-    """Be stopped by a signal that is blocked, until the next SIGCONT; group: with the whole job.
+    """Stop ourselves by a signal that is blocked, until the next SIGCONT.  group: the whole job.
 
-    Nothing happens where the kernel would not stop us: the signal is ignored, or nobody is there
-    who could let us go on.
+    Nothing happens if the kernel would not stop us: if the signal is ignored, or if our process
+    group is orphaned.
     """
     from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask
 

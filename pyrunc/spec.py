@@ -76,7 +76,7 @@ def load(path: str = FILE) -> "Doc":
 
 
 def _read_as_of(doc: "Doc", version: str) -> None:
-    """Before 1.3 a pids.limit could not be left out: 0 was no limit, and Podman 4 means that."""
+    """Before 1.3 pids.limit could not be left out, and 0 meant no limit, as Podman 4 writes it."""
     if version.startswith(("1.0.", "1.1.", "1.2.")):
         pids = doc.get("linux", {}).get("resources", {}).get("pids", {})
         if pids.get("limit") == 0:

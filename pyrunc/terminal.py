@@ -21,7 +21,7 @@ TIOCGPTPEER = 0x5441
 
 
 def find() -> int:
-    """The terminal to control: that of our stdio, or else the one that controls us."""
+    """The terminal in front of us: one of our stdio, or else our controlling terminal."""
     for fd in (2, 1, 0):
         if os.isatty(fd):
             return fd
@@ -69,7 +69,7 @@ class Terminal:
         self.make_raw()
 
     def resize(self) -> None:
-        """The container's terminal gets the size of ours.  One without a size has no say."""
+        """Give the container's terminal the size of ours, unless ours has no size."""
         if self.master < 0:
             return
         try:
@@ -80,9 +80,9 @@ class Terminal:
             pass  # one of the two is gone
 
     def make_raw(self) -> bool:
-        """What is typed is the container's business, ^C and all; our output is still processed.
+        """Make our terminal raw: everything typed, even ^C, goes to the container.
 
-        False if the terminal belongs to another job: its mode is not ours to change.
+        Output is still processed.  False: the terminal belongs to another job, so nothing was done.
         """
         if in_background(self._host):
             return False
@@ -113,7 +113,7 @@ class Terminal:
         return True
 
     def restore(self) -> None:
-        """Our terminal becomes what it was, unless another job has it now."""
+        """Restore the mode of our terminal, unless another job has it now."""
         if self._saved is not None and not in_background(self._host):
             try:
                 termios.tcsetattr(self._host, termios.TCSANOW, self._saved)
@@ -122,14 +122,14 @@ class Terminal:
         self._saved = None
 
     def hang_up(self) -> None:
-        """Nobody sees the container's terminal any more: its session gets SIGHUP."""
+        """Close the container's terminal: its session gets SIGHUP."""
         for fd in (self.master, self._slave):
             if fd >= 0:
                 os.close(fd)
         self.master = self._slave = -1
 
     def close(self) -> None:
-        """Our terminal becomes what it was."""
+        """Hang up, and restore the mode of our terminal."""
         self.hang_up()
         self.restore()
         if self._host > 2:

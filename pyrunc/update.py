@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def update(root: str, id: str, wanted: "dict[str, Any]", schemas: "dict[str, str]") -> None:
-    """Apply a linux.resources object and members of linux.intelRdt.  All, or on failure nothing."""
+    """Apply a linux.resources object and members of linux.intelRdt; on failure none of it."""
     fd = container.lock(root, id)
     try:
         record = container.load(root, id)
@@ -52,7 +52,7 @@ def update(root: str, id: str, wanted: "dict[str, Any]", schemas: "dict[str, str
 
 
 def _schemata(record: "dict[str, Any]", schemas: "dict[str, str]") -> "Callable[[], None]":
-    """Set them; what undoes that."""
+    """Set members of linux.intelRdt.  Returns a function that undoes it."""
     from pyrunc import rdt
 
     rdt.check_update(record, schemas)
@@ -69,7 +69,7 @@ def apply(
 ) -> None:
     """Set new resources, then call then(); if either fails, go back to the old ones.
 
-    unit: who has to know first.
+    unit: the systemd unit whose properties are to be set first.
     """
     mode = "v2" if fs.is_v2(paths) else "v1"
     limits.validate(new, mode)
@@ -87,7 +87,7 @@ def apply(
             limits.apply(paths, old, mode, devices=False)
         except Error as err:
             failed.append(err.message)
-        # The record does not know what was never limited, nor what runc's rules made it forget.
+        # The record lacks what was never limited, and what an earlier update made it forget.
         failed += snapshot.put_back(before)
         if failed and any(os.path.isdir(path) for path in paths.values()):
             log.warning(

@@ -110,7 +110,7 @@ def _measure(paths: "dict[str, str]", pid: int) -> "Sample":
 
 
 def memory(found: "dict[str, Any]") -> "Sample":
-    """Bytes.  In use is what could not be had back at once: all but file pages not used lately."""
+    """Bytes.  `used` leaves out file pages that were not used lately: they can be freed at once."""
     usage = found.get("usage") or {}
     raw = found.get("raw") or {}
     charged = usage.get("usage", 0)
@@ -143,7 +143,7 @@ def _sum(blkio: "dict[str, Any]", name: str, operation: str) -> int:
 
 
 def pressure(paths: "dict[str, str]", data: "dict[str, Any]") -> "Sample | None":
-    """Time lost by waiting, by resource; None if the kernel does not measure it."""
+    """How long processes waited for each resource; None if the kernel does not measure it."""
     if fs.is_v2(paths):
         found = {"cpu": data["cpu"], "memory": data["memory"], "io": data["blkio"]}
         result = {name: part["psi"] for name, part in found.items() if "psi" in part}

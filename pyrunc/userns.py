@@ -1,4 +1,4 @@
-"""User and time namespaces: what the host checks, and writes when init has made one.
+"""User and time namespaces: checks, and what the host writes when init has made one.
 
 May touch: /proc/PID of an init of ours; runs newuidmap and newgidmap where the kernel refuses us.
 OCI runtime-spec 1.3, config-linux.md "User namespace mappings" and "Offset for Time Namespace";
@@ -44,7 +44,7 @@ def check(linux: "Doc", path: str) -> None:
 
 
 def check_mappings(name: str, mappings: "Mappings") -> None:
-    """What the kernel would refuse with no more than EINVAL.  name: for messages."""
+    """Refuse mappings for which the kernel would have only EINVAL.  name: for messages."""
     if len(mappings) > MAX_MAPPINGS:
         raise Error(f"{name} has more than {MAX_MAPPINGS} entries")
     # It has to be written at once, and less than a page (user_namespaces(7)).
@@ -75,7 +75,7 @@ def check_offsets(offsets: "Doc", path: str) -> None:
 
 
 def check_mounts(linux: "Doc", mounts: "list[Doc]") -> None:
-    """Owners in mount options, which the kernel would refuse with no more than EINVAL."""
+    """Refuse uid= and gid= options without a mapping, for which the kernel has only EINVAL."""
     for mount in mounts:
         for option in mount.get("options", ()):
             kind, _, id = option.partition("=")
@@ -100,9 +100,9 @@ def host_id(mappings: "Mappings", id: int) -> "int | None":
 
 
 def give_pipes(fds: "tuple[int, int, int]", record: "Doc") -> None:
-    """Pipes of ours become those of the container's root, which may then open them by name.
+    """Make the container's root the owner of our pipes, so that it may open them by name.
 
-    fds: -1 is not ours.  record: its `config`.
+    fds: stdio of the process; -1: no pipe of ours.  record: the record's `config`.
     """
     owner = [
         next((row["host_id"] for row in record[name] if row["container_id"] == 0), -1)
@@ -120,7 +120,7 @@ def write(pid: int, linux: "Doc", new_user: bool, rootless: bool) -> None:
     """
     if new_user:
         gids = linux["gidMappings"]
-        # Whoever may map only itself must give up setgroups(2) first (user_namespaces(7)).
+        # A user who may map only their own ID must give up setgroups(2) first (user_namespaces(7)).
         if rootless and len(gids) == 1 and gids[0]["size"] == 1:
             _write(f"/proc/{pid}/setgroups", "deny")
         write_maps(pid, linux)
@@ -168,7 +168,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _run(tool: str, args: "list[str]") -> int:
-    """Run a program of our PATH, with our stderr for what it has to say; its exit status."""
+    """Run a program of our PATH; its output goes to our stderr.  Returns its exit status."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
     try:

@@ -19,10 +19,10 @@ SIZE_MAX = 16 << 20  # a quarter of a million users
 
 
 def numbers(text: str, root: str) -> "tuple[str, list[int] | None]":
-    """USER[:GROUP] as UID[:GID], and the supplementary groups that a user's name means, or None.
+    """(UID[:GID], supplementary groups) for USER[:GROUP]; the groups are None if USER is a number.
 
-    root: the container's.  A user's name stands for all his groups, unless one is given.
-    What is a number is never looked up as a name (CVE-2016-3697).
+    root: the container's.  A user's name stands for all groups of that user, unless GROUP is given.
+    A number is never looked up as a name (CVE-2016-3697).
     """
     user, colon, group = text.partition(":")
     groups = None
@@ -90,9 +90,9 @@ def _rows(root: str, path: str, count: int, what: str) -> "Iterator[tuple[list[s
 
 
 def _read(place: int, path: str, what: str) -> bytes:
-    """All of the file that an O_PATH descriptor refers to, if it is none that could hold us up.
+    """The content of the file that an O_PATH descriptor refers to, if reading it cannot block.
 
-    What claims to be empty is not read: files of the kernel do, and some of those block.
+    No more than its size is read: files of the kernel say that they are empty, and some block.
     """
     status = os.fstat(place)
     if not stat.S_ISREG(status.st_mode):

@@ -1,4 +1,4 @@
-"""What only shows inside a namespace, looked at through an init that goes no further.
+"""Looks into a namespace through an init that ends after that.
 
 May touch: a short-lived process of ours.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def adopt_mappings(linux: "Doc", path: str, warn: "Callable[[str], None]") -> None:
-    """The mappings of the user namespace at path become those of linux, or must be the same."""
+    """Give linux the mappings of the user namespace at path; if it has some, they must be equal."""
     found = dict(zip(("uidMappings", "gidMappings"), mappings(path), strict=True))
     for name, theirs in found.items():
         if linux.get(name) not in (None, [], theirs):
@@ -35,9 +35,9 @@ def adopt_mappings(linux: "Doc", path: str, warn: "Callable[[str], None]") -> No
 
 
 def take(plan: Plan, pid: int, fds: "tuple[int, ...] | list[int]" = ()) -> int:
-    """The descriptor that an OP_SOURCE of plan opens; -1: none.
+    """Run a plan, and return the descriptor that its OP_SOURCE opens; below 0: none.
 
-    The plan's descriptors are the mount namespace of process pid, and fds.
+    The plan's descriptors are: 0, the mount namespace of process pid; from 1 on, fds.
     """
     taken = -1
 
@@ -53,11 +53,11 @@ def take(plan: Plan, pid: int, fds: "tuple[int, ...] | list[int]" = ()) -> int:
 
 
 class Enough(Exception):
-    """Everything has been seen."""
+    """Raised by a callback of run() to end it: everything has been seen."""
 
 
 def mappings(path: str) -> "tuple[Mappings, Mappings]":
-    """(uid, gid) mappings of the user namespace at path, as they look from ours."""
+    """(uid, gid) mappings of the user namespace at path, as seen from our user namespace."""
     found: "list[tuple[Mappings, Mappings]]" = []
     plan = Plan()
     plan.join(0, namespaces.CLONE_NEWUSER)
@@ -103,7 +103,10 @@ def run(
     on_sync: "Callable[[handshake.Init, int], None]" = lambda init, value: None,
     on_listener: "Callable[[handshake.Init, int], None] | None" = None,
 ) -> None:
-    """Run a plan until a callback has Enough.  fds: its descriptors, which are closed here."""
+    """Run a plan until a callback raises Enough; then init is killed.
+
+    fds: the plan's descriptors, which are closed here.
+    """
     try:
         init = handshake.spawn(plan, fds)
     finally:
