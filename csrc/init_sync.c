@@ -8,6 +8,7 @@
 #define MFD_CLOEXEC 1
 #define SEEK_SET 0
 #define SEEK_END 2
+#define F_SETFL 4
 #define POLLIN 1
 #define MSG_CMSG_CLOEXEC 0x40000000
 #define EINTR 4
@@ -251,11 +252,21 @@ static int hook_stdin(const struct args *a)
 	return fd;
 }
 
+/* A hook may open its own once more: `> /dev/stderr`. */
+static int hook_output_file(void)
+{
+	int fd = (int)sys2(__NR_memfd_create, "output", MFD_CLOEXEC);
+
+	if (fd >= 0)
+		(void)sys3(__NR_fcntl, fd, F_SETFL, O_APPEND);
+	return fd;
+}
+
 int op_hook(const struct args *a, struct failure *f)
 {
 	cleanup_fd int in = hook_stdin(a);
-	cleanup_fd int out = (int)sys2(__NR_memfd_create, "stdout", MFD_CLOEXEC);
-	cleanup_fd int err = (int)sys2(__NR_memfd_create, "stderr", MFD_CLOEXEC);
+	cleanup_fd int out = hook_output_file();
+	cleanup_fd int err = hook_output_file();
 	const int fds[3] = { in, out, err };
 	int report[2] = { -1, -1 }, status = 0, late;
 	s32 failed = 0;

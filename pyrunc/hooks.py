@@ -7,6 +7,7 @@ A hook's stdin, stdout and stderr are memfds: nothing can block, no hook can mak
 and a hook that never reads its stdin gives no EPIPE.
 """
 
+import fcntl
 import os
 
 from pyrunc import files, log, procfs, signals
@@ -40,6 +41,8 @@ def run_one(hook: "dict[str, Any]", state: str) -> str:
     """Run one hook with the state document on its stdin. Returns why it failed, or nothing."""
     fds = [os.memfd_create(f"pyrunc-hook-{n}", os.MFD_CLOEXEC) for n in ("in", "out", "err")]
     try:
+        for fd in fds[1:]:  # the hook may open its own once more: `> /dev/stderr`
+            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
         os.pwrite(fds[0], os.fsencode(state), 0)
         try:
             pid = _spawn(hook, fds)

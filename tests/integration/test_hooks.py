@@ -166,11 +166,15 @@ def test_failing_start_container_hook_ends_the_container(pyrunc, bundle):
     assert not os.path.exists(f"{bundle.rootfs}/tmp/mark")
 
 
+OPENED_AGAIN = "exit status 1, stdout: , stderr: a b"
+
+
 @pytest.mark.parametrize(
     ("script", "timeout", "text"),
     [
         ("kill -9 $$", 9, "signal: killed, stdout: , stderr:"),
         ("kill -15 $$", 9, "signal: 15, stdout: , stderr:"),
+        ("echo long >&2; echo a >/dev/stderr; echo b >&2; exit 1", 9, OPENED_AGAIN),
         ("exec sleep 100", 1, "hook ran past specified timeout of 1.0s"),
         (None, 9, "fork/exec /hook: no such file or directory"),
     ],

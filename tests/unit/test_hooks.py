@@ -133,6 +133,12 @@ def test_failures_are_worded_as_by_runc():
     assert hooks.run_one(shell("kill -9 $$"), "{}") == "signal: killed, stdout: , stderr: "
 
 
+def test_an_output_that_the_hook_opens_once_more_has_no_holes():
+    why = hooks.run_one(shell("echo first >&2; echo two >/dev/stderr; echo 3 >&2; exit 1"), "{}")
+    assert why.endswith("two\n3\n")
+    assert "\0" not in why
+
+
 def test_only_the_tail_of_the_output_is_repeated():
     out = failing("i=0; while [ $i -lt 3000 ]; do echo line$i; i=$((i+1)); done")[1]
     assert len(out) == hooks.TAIL
