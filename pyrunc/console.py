@@ -43,6 +43,7 @@ WINCH = 28
 # SIGCHLD is for us, SIGWINCH tells of our own terminal, SIGURG is what Go programs send themselves.
 IGNORED = (CHLD, URG, WINCH)
 QUIET = 200  # ms of silence after which a foreground command is one that stays
+LINGER = 1000  # ms of silence after which nobody else is about to use a dead process's output
 UNKNOWN = 255 << 8  # the wait status of a process that somebody else has reaped
 ENDING = {1, 2, 3, 15}  # once there is nobody to forward them to, they mean us
 
@@ -223,12 +224,16 @@ class Foreground:
             self._terminal.hang_up()
 
     def drain(self) -> None:
-        """Pass on what is still on its way out, however slow our reader is, until told to end."""
+        """Pass on what is still on its way out, however slow our reader is, until told to end.
+
+        Others may have it, too: a shell leaves the tee of `exec > >(tee log)` behind, which still
+        has something to say.  A daemon that has not shall keep nobody waiting.
+        """
         outward = self._copies[1:]
-        for copy in outward:
-            copy.finish()
         while not all(copy.ended for copy in outward):
-            relay.step(outward, [self._events])
+            silent = relay.step(outward, [self._events], LINGER) is None
+            if silent and not any(copy.data for copy in outward):
+                return
             if ENDING & set(_pending(self._events)):
                 return
 

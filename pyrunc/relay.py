@@ -15,7 +15,7 @@ HOLD = 200  # ms until a terminal of another job is asked again
 class Copy:
     """One direction: what was read from `source` and still has to go to `sink`."""
 
-    __slots__ = ("data", "ended", "farewell", "held", "last", "sink", "source")
+    __slots__ = ("data", "ended", "farewell", "held", "sink", "source")
 
     def __init__(self, source: int, sink: int, farewell: bytes = b"") -> None:
         self.source = source
@@ -24,7 +24,6 @@ class Copy:
         self.farewell = farewell  # what to write after the end of the source
         self.ended = False
         self.held = False  # what is there to read is typed to another job
-        self.last = False  # the writer is dead: what is there now is all there will be
 
     def interest(self) -> "tuple[int, int] | None":
         """(descriptor, poll events) it waits for; None when it is over."""
@@ -40,8 +39,6 @@ class Copy:
                 return
             written = os.write(self.sink, self.data[:PIECE])
             self.data = self.data[written:]
-            if self.last and not self.data:
-                self._read()
         except (BlockingIOError, InterruptedError):
             pass  # somebody shares the descriptor and made it non-blocking; poll(2) again
         except OSError:
@@ -52,27 +49,10 @@ class Copy:
             self.end()
 
     def _read(self) -> None:
-        try:
-            self.data = os.read(self.source, 65536)
-        except BlockingIOError:
-            if not self.last:
-                raise
-            # Empty, though some process outside the container's life may still hold it.
+        self.data = os.read(self.source, 65536)
         if not self.data:
             self.data, self.farewell = self.farewell, b""
         if not self.data:
-            self.end()
-
-    def finish(self) -> None:
-        """Come to an end once what the dead writer left has been passed on."""
-        if self.ended:
-            return
-        self.last = True
-        try:
-            os.set_blocking(self.source, False)
-            if not self.data:
-                self._read()
-        except OSError:
             self.end()
 
     def end(self) -> None:

@@ -10,7 +10,7 @@ import time
 import prctl
 import pytest
 
-from harness import alive, processes_in, read, wait_for
+from harness import PATIENCE, alive, processes_in, read, wait_for
 
 START = "exec failed: unable to start container process: "
 STOPPED = "exec failed: cannot exec in a stopped container"
@@ -800,3 +800,22 @@ def test_nothing_of_the_host_is_seen_while_it_enters(pyrunc, bundle):
     assert "/bin/busybox" in lines
     strange = [line for line in lines if not line.startswith(("/bin/", "pipe:", "/tmp/all"))]
     assert set(strange) <= {"/", "/dev/null"}, strange
+
+
+def test_what_a_process_left_behind_still_has_to_say_is_passed_on(pyrunc, up):
+    script = "mkfifo /f; { cat; sleep 0.2; echo late; } </f & exec >/f; seq 1 20000"
+    out = pyrunc("exec", up, "sh", "-c", script).stdout
+    assert out.split() == [*map(str, range(1, 20001)), "late"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--tty",)])
+def test_a_daemon_that_was_left_behind_keeps_nobody_waiting(pyrunc, up, flags):
+    script = "trap '' HUP; sleep 1000 & echo started; exit 7"
+    argv = pyrunc.argv("exec", *flags, up, "sh", "-c", script)
+    master, slave = os.openpty()
+    options = {"stdin": slave, "stdout": subprocess.PIPE, "timeout": 20 * PATIENCE}
+    done = subprocess.run(argv, check=False, **options)
+    assert (done.returncode, done.stdout.split()) == (7, [b"started"])
+    assert len(json.loads(pyrunc("ps", "--format", "json", up).stdout)) == 2
+    for fd in (master, slave):
+        os.close(fd)

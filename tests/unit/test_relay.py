@@ -76,18 +76,6 @@ def test_a_farewell_follows_the_end(pipes):
     assert (os.read(drain, 10), os.read(drain, 10)) == (b"text\x04", b"")
 
 
-def test_finish_takes_what_is_there_and_waits_for_nobody(pipes):
-    source, feed, drain, sink = pipes
-    copy = Copy(source, sink)
-    os.write(feed, b"left")
-    copy.finish()
-    while not copy.ended:
-        assert copy.interest() == (sink, select.POLLOUT)
-        copy.move()
-    assert os.read(drain, 10) == b"left"
-    assert not closed(feed)  # a survivor may hold it
-
-
 def test_stdio_is_never_closed():
     copy = Copy(0, 1)
     copy.end()
