@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.handshake import Init
-    from pyrunc.mounts import Entry
+    from pyrunc.mounts import Mount
     from pyrunc.plan import Plan
 
     Doc = dict[str, Any]
@@ -122,7 +122,7 @@ def _unmount(record: "Doc", paths: "list[str]") -> None:
 
 def _do(
     record: "Doc",
-    entries: "list[Entry]",
+    entries: "list[Mount]",
     make: "Callable[[dict[Any, int]], Plan]",
     on_sync: "Callable[[Init, int], None]",
 ) -> None:
@@ -150,7 +150,7 @@ def _do(
     visit.run(plan, fds, on_sync)
 
 
-def _clone(entry: "Entry") -> int:
+def _clone(entry: "Mount") -> int:
     """A detached copy of the mount that a bind wants, made on the host."""
     fd: int = lib.core_clone_mount(os.fsencode(entry.source), int(bool(entry.flags & MS_REC)))
     if fd < 0:
@@ -161,7 +161,7 @@ def _clone(entry: "Entry") -> int:
     return fd
 
 
-def _check_locks(entry: "Entry", fd: int) -> None:
+def _check_locks(entry: "Mount", fd: int) -> None:
     """Refuse restrictions of the host that the root of a user namespace could undo.
 
     When the kernel copies mounts for a user namespace, it locks their flags, and locks mounts to

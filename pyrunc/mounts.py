@@ -122,10 +122,10 @@ RECURSIVE = {
 }
 
 IDMAP = ("idmap", "ridmap")
-# How Podman fills a volume, which it has done when it leaves the word to the volume's bind.
+# How Podman fills a volume.  It has done so already, but leaves the word among the bind's options.
 FILLED = ("copy", "nocopy")
 
-# The files of procfs that lxcfs and its like may cover; all else below /proc is the kernel's word.
+# Files of procfs that may be covered, as lxcfs does; nothing else below /proc may.
 PROC_FILES = (
     "/proc/cpuinfo",
     "/proc/diskstats",
@@ -140,7 +140,7 @@ PROC_FILES = (
 )
 
 
-class Entry:
+class Mount:
     """One of mounts[], decoded.  recursive_*: MOUNT_ATTR_*; the rest of the numbers: MS_*."""
 
     __slots__ = (
@@ -211,7 +211,7 @@ class Entry:
 
 
 def idmap(mount: "Doc") -> str:
-    """`idmap`, `ridmap` (all below it, too), or empty: whether and how a mount is ID-mapped."""
+    """How a mount is ID-mapped: `idmap`, `ridmap` (with all mounts below it), "" if it is not."""
     options = [option for option in mount.get("options", ()) if option in IDMAP]
     return options[-1] if options else "idmap" if mount.get("uidMappings") else ""
 
@@ -222,7 +222,7 @@ def idmapped(spec: "Doc") -> "list[tuple[int, Doc]]":
 
 
 def strip(path: str, root: str) -> str:
-    """Some callers give destinations as host paths below the rootfs."""
+    """A destination without the path of the rootfs, which some callers put in front of it."""
     if path == root:
         return "/"
     if root != "/" and path.startswith(root + "/"):
@@ -230,8 +230,11 @@ def strip(path: str, root: str) -> str:
     return path
 
 
-def decode(plan: "Plan", spec: "Doc", facts: "Doc", opts: "Doc") -> "list[Entry]":
-    """mounts[] as Entry objects, each checked."""
+def decode(plan: "Plan", spec: "Doc", facts: "Doc", opts: "Doc") -> "list[Mount]":
+    """mounts[] as Mount objects, each checked.  Warnings are appended to plan.warnings.
+
+    facts: see check_proc().  opts: bundle and rootfs, both absolute paths.
+    """
     entries = []
     for i, mount in enumerate(spec.get("mounts", ())):
         if not mount["destination"].startswith("/"):
@@ -239,14 +242,14 @@ def decode(plan: "Plan", spec: "Doc", facts: "Doc", opts: "Doc") -> "list[Entry]
                 f"mount destination {mount['destination']} is not absolute. Support for "
                 "non-absolute mount destinations will be removed in a future release."
             )
-        entry = Entry(mount, i, opts["bundle"], opts["rootfs"])
+        entry = Mount(mount, i, opts["bundle"], opts["rootfs"])
         check_proc(entry, facts, opts["rootfs"])
         entries.append(entry)
     return entries
 
 
 def mount(  # noqa: PLR0917
-    plan: "Plan", entries: "list[Entry]", linux: "Doc", facts: "Doc", fds: "dict[Any, int]"
+    plan: "Plan", entries: "list[Mount]", linux: "Doc", facts: "Doc", fds: "dict[Any, int]"
 ) -> None:
     """mounts[] in their order.  fds: ("idmap", number) -> user namespace of an ID-mapped one."""
     label = linux.get("mountLabel", "")
@@ -256,7 +259,7 @@ def mount(  # noqa: PLR0917
         fstype = entry.fstype
         if entry.idmap:
             below = int(entry.idmap == "ridmap")
-            # Whose file system it is, may map it: the source of a bind is the host's.
+            # Only the owner of a file system may map it, and the source of a bind is the host's.
             asked = entry.index + 1 if users and fstype == "bind" else 0
             plan.idmap(fds["idmap", entry.index], below, asked, entry.origin)
         if fstype == "bind":
@@ -277,12 +280,12 @@ def mount(  # noqa: PLR0917
             filesystem(plan, entry, label)
 
 
-def filesystem(plan: "Plan", entry: Entry, label: str) -> None:
+def filesystem(plan: "Plan", entry: Mount, label: str) -> None:
     """A mount of its own, as opposed to a bind."""
     options = 0
     flags = entry.flags
     if entry.fstype in ("proc", "sysfs"):
-        # Whoever controls where /proc really is, controls what attr/exec is (CVE-2019-19921).
+        # A link that leads /proc elsewhere would replace attr/exec in it (CVE-2019-19921).
         options = lib.MOUNT_ORDINARY
     elif entry.fstype == "tmpfs":
         options = lib.MOUNT_KEEP_MODE
@@ -305,7 +308,7 @@ def filesystem(plan: "Plan", entry: Entry, label: str) -> None:
 
 
 def plain(attributes: int) -> int:
-    """Recursive attributes of a mount that has nothing below it: its own MS_* flags."""
+    """The MS_* flags that recursive attributes amount to, for a mount with nothing below it."""
     flags = attributes & 0xF  # the lowest four have the same bits
     for attribute, flag in (
         (ATTR_NOATIME, MS_NOATIME),
@@ -318,8 +321,8 @@ def plain(attributes: int) -> int:
     return flags
 
 
-def labelled(entry: Entry, label: str) -> str:
-    """The mount's data with the SELinux context; these three have no use for one."""
+def labelled(entry: Mount, label: str) -> str:
+    """The mount's data with the SELinux context, for file systems that take one as data."""
     if not label or entry.fstype in ("proc", "sysfs", "mqueue"):
         return entry.data
     return f"{entry.data},{context(label)}" if entry.data else context(label)
@@ -330,16 +333,18 @@ def context(label: str) -> str:
     return f'context="{label}"'
 
 
-def is_late_readonly(entry: Entry) -> bool:
-    """Read-only, but init still has to make files in it, or below it."""
+def is_late_readonly(entry: Mount) -> bool:
+    """Whether it turns read-only only at the end, because init still makes files in or below it."""
     return bool(entry.flags & MS_RDONLY) and (
         entry.fstype == "tmpfs" or (entry.target == "/dev" and entry.fstype != "bind")
     )
 
 
-def check_proc(entry: Entry, facts: "Doc", root: str) -> None:
-    """A container that decides what /proc holds decides what the runtime reads and writes there
-    (CVE-2019-16884, CVE-2019-19921, CVE-2023-28642)."""
+def check_proc(entry: Mount, facts: "Doc", root: str) -> None:
+    """Refuse a mount that would replace what the runtime reads and writes in /proc.
+
+    facts: procfs: where the host has its procfs (CVE-2019-16884, CVE-2019-19921, CVE-2023-28642).
+    """
     target = entry.target
     if target == "/proc":
         if entry.fstype == "proc":
@@ -357,13 +362,13 @@ def check_proc(entry: Entry, facts: "Doc", root: str) -> None:
     )
 
 
-def dev_is_bound(entries: "list[Entry]") -> bool:
-    """A /dev from elsewhere has its own nodes, and is not ours to change."""
+def dev_is_bound(entries: "list[Mount]") -> bool:
+    """Whether /dev is a bind: it then has its own nodes, and is not ours to change."""
     return any(entry.target == "/dev" and entry.fstype == "bind" for entry in entries)
 
 
-def remount(plan: "Plan", entries: "list[Entry]") -> None:
-    """Read-only at last, what had to stay writable until now."""
+def remount(plan: "Plan", entries: "list[Mount]") -> None:
+    """Make read-only what had to stay writable until now."""
     for entry in entries:
         if is_late_readonly(entry):
             plan.remount(entry.target, MS_RDONLY, entry.origin)

@@ -13,13 +13,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrunc.mounts import Entry
+    from pyrunc.mounts import Mount
     from pyrunc.plan import Plan
 
     Doc = dict[str, Any]
 
 
-def mount(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label: str) -> None:
+def mount(plan: "Plan", entry: "Mount", facts: "Doc", own_cgroup: bool, label: str) -> None:
     """A mount of type cgroup.  own_cgroup: the container has a cgroup namespace."""
     if facts["cgroup_mode"] == "v2":
         cgroup2(plan, entry, facts, own_cgroup)
@@ -27,7 +27,7 @@ def mount(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label: s
         cgroup1(plan, entry, facts, own_cgroup, label)
 
 
-def cgroup2(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool) -> None:
+def cgroup2(plan: "Plan", entry: "Mount", facts: "Doc", own_cgroup: bool) -> None:
     """The unified hierarchy; where it cannot be mounted (a user namespace without a cgroup
     namespace of its own) a bind of what the host has."""
     own = facts["cgroup_paths"].get("", "")
@@ -43,7 +43,7 @@ def cgroup2(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool) -> Non
     )
 
 
-def cgroup1(plan: "Plan", entry: "Entry", facts: "Doc", own_cgroup: bool, label: str) -> None:
+def cgroup1(plan: "Plan", entry: "Mount", facts: "Doc", own_cgroup: bool, label: str) -> None:
     """One directory per hierarchy, as on the host: in a cgroup namespace each hierarchy is mounted
     anew (and shows that namespace's root), else the cgroup that the container is in is bound."""
     paths = facts["cgroup_paths"]

@@ -10,7 +10,7 @@ sees it, and it is not frozen in a paused container.
 from pyrunc import mounts, namespaces
 from pyrunc._core import lib
 from pyrunc.errors import Error
-from pyrunc.mounts import PROC_FILES, Entry
+from pyrunc.mounts import PROC_FILES, Mount
 from pyrunc.plan import Plan, clean
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHOWS = {"proc": "pid", "sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup"}
 
 
-def decode(wanted: "list[Doc]", config: "Doc", bundle: str) -> "tuple[list[Entry], list[str]]":
+def decode(wanted: "list[Doc]", config: "Doc", bundle: str) -> "tuple[list[Mount], list[str]]":
     """(entries, warnings) for a list of mounts, checked as create does.  config: the record's."""
     plan = Plan()
     place = {"bundle": bundle, "rootfs": config["rootfs"]}
@@ -50,7 +50,7 @@ def targets(wanted: "list[Doc]", config: "Doc") -> "list[str]":
     return found
 
 
-def check_add(entries: "list[Entry]") -> None:
+def check_add(entries: "list[Mount]") -> None:
     """Refuse what only a new container can have."""
     for entry in entries:
         if entry.idmap:
@@ -68,12 +68,12 @@ def check_add(entries: "list[Entry]") -> None:
         raise Error(f"{entry.origin}: {what} cannot be added to a running container")
 
 
-def kinds(entries: "list[Entry]") -> "list[str]":
+def kinds(entries: "list[Mount]") -> "list[str]":
     """The namespaces that init must join to mount these, if the container has its own."""
     return ["user", "mount", *{SHOWS[e.fstype] for e in entries if e.fstype in SHOWS}]
 
 
-def for_add(entries: "list[Entry]", config: "Doc", fds: "dict[Any, int]", rootless: bool) -> Plan:
+def for_add(entries: "list[Mount]", config: "Doc", fds: "dict[Any, int]", rootless: bool) -> Plan:
     """Mount the entries; there is a SYNC before the first and after each.
 
     fds: indices of descriptors: ("ns", kind); ("tree", number): a clone of a bind's source.

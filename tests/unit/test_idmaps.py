@@ -6,7 +6,7 @@ import pytest
 
 from pyrunc import idmaps, mounts, userns
 from pyrunc.errors import Error
-from pyrunc.mounts import Entry
+from pyrunc.mounts import Mount
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="maps are written by root")
 
@@ -43,7 +43,7 @@ def test_how_a_mount_is_mapped(mount, how):
 
 
 def test_the_options_are_no_data():
-    entry = Entry({"destination": "/a", "options": ["bind", "ridmap", "idmap"]}, 0, "/b", "/b/r")
+    entry = Mount({"destination": "/a", "options": ["bind", "ridmap", "idmap"]}, 0, "/b", "/b/r")
     assert entry.data == ""
 
 

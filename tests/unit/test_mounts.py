@@ -5,7 +5,7 @@ import pytest
 from pyrunc import mounts
 from pyrunc._core import lib
 from pyrunc.errors import Error
-from pyrunc.mounts import Entry
+from pyrunc.mounts import Mount
 from pyrunc.plan import Plan
 
 FACTS = {"cgroup_mode": "v2", "cgroup_mounts": [], "cgroup_paths": {"": "/sys/fs/cgroup/c"}}
@@ -14,7 +14,7 @@ OPTS = {"bundle": "/bundle", "rootfs": "/bundle/rootfs"}
 
 def entry(*options, destination="/d", source="/s", type="tmpfs"):
     mount = {"destination": destination, "source": source, "type": type, "options": list(options)}
-    return Entry(mount, 0, "/bundle", "/bundle/rootfs")
+    return Mount(mount, 0, "/bundle", "/bundle/rootfs")
 
 
 def plan(*entries, facts=None, **linux):
