@@ -30,7 +30,7 @@ int core_socketpair(int *ret_pair);
 int core_connect(const char *path);
 /* The descriptor that comes with the next message of a socket; the message itself is dropped. */
 int core_recv_fd(int sock);
-/* From now on the calling thread's working directory and umask are its own. */
+/* Let the calling thread share its working directory and umask with no other thread from now on. */
 int core_leave_directory(void);
 /* Our own copy of another process's descriptor. */
 int core_pidfd_getfd(int pidfd, int fd);
@@ -38,10 +38,10 @@ int core_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 /* Our own soft and hard limit of descriptors. */
 int core_nofile(uint64_t *ret_pair);
 int core_subreaper(int on);
-/* A private bind of a tree, and its end, with all below it. */
+/* Bind a tree, with private propagation; unmount it again, with all below it. */
 int core_bind(const char *source, const char *target);
 int core_unbind(const char *target);
-/* A mount of what is at path, that is nowhere yet; recursive: with all below it.  A descriptor. */
+/* A descriptor of a detached copy of the mount at path; recursive: with all mounts below it. */
 int core_clone_mount(const char *path, int recursive);
 int core_bpf(int command, void *attr, unsigned int size);
 uint64_t core_hash64(const void *bytes, size_t size);

@@ -33,7 +33,7 @@ struct args {
 	const struct arg *v;
 };
 
-/* What ops leave for later ops.  Descriptors are -1 while they are not open. */
+/* State that ops leave for later ops.  Descriptors are -1 while they are not open. */
 struct init_state {
 	int base;   /* first descriptor that is ours: the socket */
 	int fds;    /* number of descriptors passed after the plan */

@@ -29,8 +29,9 @@ int op_remount(const struct args *a, struct failure *f)
 }
 
 /*
- * Do `act` to what the path leads to, and to what it leads to from the mount on /proc or /sys, if
- * that is something else: the image may have moved the one away, or have covered the other.
+ * Call `act` for what the path leads to and, if it is something else, for what the rest of the path
+ * leads to within the mount on /proc or /sys.  A symlink or a rename in the image can make the two
+ * differ, and both must be covered.
  */
 static int at_both(const struct args *a, u32 step, struct failure *f,
 		   int (*act)(int target, const struct args *a, struct failure *f))

@@ -130,7 +130,7 @@ static int clone_mapped(const char *source, u64 flags, struct failure *f)
 	return tree;
 }
 
-/* Bind with other owners; what the host has done already comes as `tree`. */
+/* Bind with other owners.  `tree`: the mapped clone, if the host has made it; else -1. */
 static int bind_mapped(const char *source, int tree, int target, u64 flags, struct failure *f)
 {
 	if (tree >= 0)
@@ -144,8 +144,8 @@ static int bind_mapped(const char *source, int tree, int target, u64 flags, stru
 }
 
 /*
- * mount(2) shows a file system at once, which is too late: put a mapped copy of the mount into its
- * place.  Returns the copy, or -1; `mnt` is closed.
+ * A mount can only be mapped before it is attached, and mount(2) has attached it: replace it by a mapped
+ * copy.  Returns the copy, or -1; `mnt` is closed.
  */
 static int remount_mapped(int mnt, int target, struct failure *f)
 {
@@ -217,8 +217,8 @@ static int led_to_proc(int target, const char *path)
 }
 
 /*
- * A mount on the rootfs itself would not be seen: whoever holds self.root is below it. What may be
- * mounted on /proc was decided by the name.
+ * A mount on the rootfs itself would not be seen, because self.root is a descriptor of what is below
+ * it.  Python has already decided by its name what may be mounted on /proc.
  */
 static int check_target(int target, const char *path, struct failure *f)
 {
@@ -316,8 +316,8 @@ int op_mount(const struct args *a, struct failure *f)
 	return propagate(mnt, a, 7, f);
 }
 
-/* What an OP_BIND wants of its mount besides the place. */
-static int dress(int mnt, const struct args *a, struct failure *f)
+/* Flags, recursive attributes and propagation of a new bind, from the arguments of its OP_BIND. */
+static int apply_options(int mnt, const struct args *a, struct failure *f)
 {
 	struct mount_attr attr = { .attr_set = a->v[4].u, .attr_clr = a->v[5].u };
 	int err;
@@ -352,7 +352,7 @@ int op_tree(const struct args *a, struct failure *f)
 	return 0;
 }
 
-/* Nobody sees the mount before it is all that was asked for. */
+/* A bind in a running container: its mount is attached last, when all its options are set. */
 static int bind_tree(int tree, const struct args *a, struct failure *f)
 {
 	cleanup_fd int target = -1;
@@ -360,7 +360,7 @@ static int bind_tree(int tree, const struct args *a, struct failure *f)
 	int err = fd_stat(tree, &st);
 
 	target = err < 0 ? fail(f, err, STEP_SOURCE) : open_bind_target(a->v[1].s, &st, f);
-	if (target < 0 || dress(tree, a, f) < 0) {
+	if (target < 0 || apply_options(tree, a, f) < 0) {
 		(void)close_fd(tree);
 		return -1;
 	}
@@ -389,7 +389,7 @@ int op_bind(const struct args *a, struct failure *f)
 	}
 	if (!asked)
 		err = sys5(__NR_statx, AT_FDCWD, source, 0, STATX_TYPE, &st);
-	/* The root of a user namespace may not reach, or map, what the host's root lets it have. */
+	/* The root of a user namespace may not reach, or map, everything that it is given. */
 	if (err == -EACCES) {
 		given = ask_for_source(source, asked);
 		if (given >= 0) {
@@ -414,7 +414,7 @@ int op_bind(const struct args *a, struct failure *f)
 			return fail_value(f, mnt, mnt == -ESTALE ? STEP_MOVED : STEP_MOUNT,
 					  (u64)target);
 	}
-	return dress(mnt, a, f);
+	return apply_options(mnt, a, f);
 }
 
 int op_source(const struct args *a, struct failure *f)

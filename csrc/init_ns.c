@@ -28,8 +28,9 @@ static int open_hosts_procfs(void)
 }
 
 /*
- * A procfs of our own pid namespace that no mount of the container can shadow (CVE-2019-16884,
- * CVE-2025-52881).  Where one may not be mounted, the host's is as good: "self" there is us, too.
+ * A procfs of our own pid namespace that is mounted nowhere, so that no mount of the container can
+ * cover it (CVE-2019-16884, CVE-2025-52881).  If we may not mount one, the host's will do: its "self"
+ * is us, too.
  */
 static int open_procfs(void)
 {
@@ -49,10 +50,10 @@ int op_join(const struct args *a, struct failure *f)
 {
 	long ret;
 
-	/* The last moment: the path may lead into the container afterwards. */
+	/* Now, because after the join the path may lead into the container. */
 	if (self.procfs < 0)
 		self.procfs = open_hosts_procfs();
-	/* A descriptor that is closed by now was joined at the first try. */
+	/* If the descriptor is closed, JOIN_TRY has joined it already. */
 	if (a->v[2].u == JOIN_AGAIN && sys2(__NR_fcntl, arg_fd(a, 0), F_GETFD) < 0)
 		return 0;
 	ret = sys2(__NR_setns, arg_fd(a, 0), a->v[1].u);
@@ -139,8 +140,8 @@ int op_clone(const struct args *a, struct failure *f)
 }
 
 /*
- * A process that moves itself, while it has one thread, through `tasks`, needs no lock against forks
- * of others: through cgroup.procs each hierarchy would cost a grace period of milliseconds.
+ * A process with one thread that moves itself through `tasks` does not make the kernel wait for other
+ * processes.  Through cgroup.procs each hierarchy would cost an RCU grace period of milliseconds.
  */
 int op_enter(const struct args *a, struct failure *f)
 {

@@ -142,7 +142,7 @@ int op_bounding(const struct args *a, struct failure *f)
 			if (ret < 0)
 				return fail_value(f, ret, STEP_BOUNDING, cap);
 		}
-	/* The user switch must not clear what OP_CAPS is about to choose from. */
+	/* The change of user must not clear the capabilities from which OP_CAPS will choose. */
 	ret = sys5(__NR_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
 	return ret < 0 ? fail(f, ret, STEP_KEEPCAPS) : 0;
 }
@@ -203,7 +203,7 @@ int op_owner(const struct args *a, struct failure *f)
 	ret = sys3(__NR_setresuid, 0, 0, 0);
 	if (ret < 0)
 		return fail_value(f, ret, STEP_SETUID, 0);
-	/* A change of user takes this back. */
+	/* A change of user has cleared this. */
 	(void)sys2(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	return 0;
 }
@@ -225,7 +225,7 @@ int op_user(const struct args *a, struct failure *f)
 		if (set_groups(count, groups, f) < 0)
 			return -1;
 	}
-	/* To setresuid() the highest id means "as it is", which would be root. */
+	/* For setresuid() the highest ID means "unchanged", and we would stay root. */
 	ret = gid == NO_ID ? -EINVAL : sys3(__NR_setresgid, gid, gid, gid);
 	if (ret < 0)
 		return fail_value(f, ret, STEP_SETGID, gid);

@@ -146,7 +146,7 @@ int op_hide(const struct args *a, struct failure *f)
 	const char *path = a->v[0].s;
 	long err = sys5(__NR_mount, NULL, path, NULL, MS_SLAVE | MS_REC, NULL);
 
-	/* it went with a mount above it */
+	/* it was unmounted together with a mount above it */
 	if (err == -ENOENT || err == -EINVAL)
 		return 0;
 	if (err == 0)

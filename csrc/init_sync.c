@@ -29,7 +29,7 @@ struct vector {
 	size_t length;
 };
 
-/* Without a text it is write(2), the one call that no filter may hand to an agent. */
+/* Without a text it is write(2): no filter that we accept sends this call to a seccomp agent. */
 static long send_message(const struct message *m, const char *text, u32 length)
 {
 	const struct vector parts[2] = { { m, sizeof(*m) }, { text, length } };
@@ -132,7 +132,7 @@ int op_sync(const struct args *a, struct failure *f)
 	if (wait_go(f) < 0)
 		return -1;
 	ret = 0;
-	/* A filter may refuse it, and the container would die with its maker. */
+	/* It must not fail: the container would die together with pyrunc. */
 	if (a->v[0].u == SYNC_READY)
 		ret = sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
 	return ret < 0 ? fail(f, ret, STEP_PROTOCOL) : 0;
@@ -153,7 +153,7 @@ int op_await(const struct args *a, struct failure *f)
 	do
 		ret = sys3(__NR_read, self.awaiting, &byte, 1);
 	while (ret == -EINTR);
-	/* The descriptor stays until exec closes it: whoever started us sees that as the exec. */
+	/* The descriptor is closed by the exec, which is how `start` sees that we have exec'ed. */
 	return ret != 1 ? fail(f, ret, STEP_AWAIT) : 0;
 }
 
@@ -166,7 +166,7 @@ static void hook_child(const struct args *a, const int fds[3], int report)
 {
 	s32 err;
 
-	/* What the container's process keeps of its caller's (--preserve-fds) is not for hooks. */
+	/* Descriptors that are passed on to the program (--preserve-fds) are not for hooks. */
 	for (int fd = 3; fd < self.base; fd++)
 		(void)close_fd(fd);
 	if (self.host >= 0 && self.root >= 0)

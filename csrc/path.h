@@ -35,14 +35,14 @@ int path_create(const char *path, u32 mode);
 int path_parent(const char *path, const char **ret_name);
 
 /*
- * Remember what is mounted on /proc or /sys (fd is duplicated); -1: something that cannot be relied
- * on.  Other paths mean nothing here.
+ * Remember the mount on /proc or /sys (fd is duplicated); -1: forget it, because it has been covered.
+ * For other paths this does nothing.
  */
 void path_anchor(const char *path, int fd);
 
 /*
- * As path_open(path, 0), but from the anchor above the path, or -ENOENT if there is none: who can
- * rename the mountpoint in the image must not make it look as if there were nothing to mask.
+ * As path_open(path, 0), but the rest of the path is resolved in the remembered mount that it begins
+ * with; -ENOENT if there is none.  So nothing escapes its mask because the image's /proc was renamed.
  */
 int path_open_anchored(const char *path);
 

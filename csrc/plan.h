@@ -31,8 +31,9 @@ enum plan_op {
 	OP_UNSHARE,		/* u        unshare(CLONE_NEW*) */
 	OP_CLONE,		/* u f*     go on in a child of pyrunc with these CLONE_NEW*, born into the
 				 *          first of these cgroup2 directories that takes it */
-	OP_ENTER,		/* f*       write "0" to these v1 `tasks` files: move ourselves */
-	OP_DUMPABLE,		/* u        1: an unprivileged pyrunc may write our ID maps now */
+	OP_ENTER,		/* f*       write "0" to these v1 `tasks` files: moves ourselves */
+	OP_DUMPABLE,		/* u        1: we are dumpable, so that an unprivileged pyrunc may write our ID
+				 *          maps; 0: no more */
 	OP_OWNER,		/* u        become root of our user namespace; 1: and drop all groups */
 	/* the conversation */
 	OP_SYNC,		/* u        say SYNC_*, wait for the go-ahead */
@@ -47,21 +48,21 @@ enum plan_op {
 	OP_ROOT,		/* s u      host path of the rootfs: open it; 1: its parent mount becomes
 				 *          private and it is bound onto itself first */
 	OP_IDMAP,		/* f u u    the next mount, bind or source shows owners as this user namespace maps
-				 *          them; 1: all below it do, too; n: only the host may do that, to
-				 *          the source of this bind: MSG_UNREACHABLE */
+				 *          them; 1: so do all mounts below it; not 0: the number of a bind whose
+				 *          source only the host may map, with MSG_UNREACHABLE */
 	OP_TREE,		/* f        the next bind attaches this mount, which pyrunc has cloned */
 	OP_MOUNT,		/* s s s s u u s u*  source, target, fstype, data, MS_* flags, MOUNT_* options,
 				 *          bind source to fall back on ("" none), propagation flags */
 	OP_BIND,		/* s s u u u u u*  source, target, MS_* set, MS_* cleared, MOUNT_ATTR_* recursive
 				 *          set and clear, propagation flags */
-	OP_UNMOUNT,		/* s        detach what is mounted there, with all below it; no symlink leads
-				 *          to it */
-	OP_RELABEL,		/* s s      path, SELinux label: of what is there, a mount that takes no context */
+	OP_UNMOUNT,		/* s        detach what is mounted there, with all below it; fails if a symlink
+				 *          leads there */
+	OP_RELABEL,		/* s s      path, SELinux label for it: for a mount that takes no context as data */
 	OP_REMOUNT,		/* s u      target, MS_* to add to its present flags (bind remount) */
 	OP_SYMLINK,		/* s s u    content, path, 1: replace what is there */
-	OP_DEVICE,		/* s u u u u u s u  path, st_mode, major, minor, uid, gid, the host's node if it
-				 *          has to be bound and is not at the same path (""); what is there
-				 *          already stays, 1: if it is that device */
+	OP_DEVICE,		/* s u u u u u s u  path, st_mode, major, minor, uid, gid; the path of the host's
+				 *          node, for where it has to be bound ("": the same path); if something is
+				 *          there already it stays, 1: and must be that device */
 	OP_SOURCE,		/* s u      open this path, or after OP_IDMAP clone its mount (MS_REC: with all
 				 *          below), and let pyrunc take the descriptor: MSG_SOURCE */
 	OP_MKDIR,		/* s u      path, mode: with its missing parents, root 0:0 */
@@ -130,9 +131,9 @@ enum plan_message {
 	MSG_WARN = 3,		/* step, value: a mask of the capabilities that ambient refuses, ... */
 	MSG_FAIL = 4,		/* op index, step, errno, value, text */
 	MSG_LISTENER = 5,	/* value: descriptor of a seccomp listener, to be taken before the GO */
-	MSG_UNREACHABLE = 6,	/* text: a bind source that our user may not reach, value: or 0, or which we
-				 * may not ID-map, as OP_IDMAP has it; the GO brings its descriptor along,
-				 * or else it is out of reach for pyrunc, too; step as for MSG_SYNC */
+	MSG_UNREACHABLE = 6,	/* text: a bind source that we may not reach (value 0), or may not ID-map (value:
+				 * the number in OP_IDMAP); the GO brings a descriptor of it, unless pyrunc
+				 * cannot open it either; step as for MSG_SYNC */
 	MSG_SOURCE = 7,		/* value: descriptor of a bind source, to be taken before the GO */
 	MSG_WHY = 8,		/* text: a clause that belongs to the MSG_FAIL that follows */
 };
@@ -158,7 +159,7 @@ enum plan_step {
 	STEP_MOUNT_PROPAGATION,
 	STEP_COPY_UP,
 	STEP_IDMAP,		/* mount_setattr MOUNT_ATTR_IDMAP; value: f_type of its file system */
-	STEP_LED,		/* a symlink leads elsewhere; text: to where */
+	STEP_LED,		/* a symlink leads elsewhere; text: where to */
 	STEP_UNMOUNT,
 	STEP_RELABEL, STEP_REMOUNT, STEP_SYMLINK, STEP_UNLINK,
 	STEP_MKNOD, STEP_DEVICE_VERIFY, STEP_DEVICE_CHMOD, STEP_DEVICE_CHOWN, STEP_DEVICE_BIND,
