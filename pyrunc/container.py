@@ -20,7 +20,7 @@ import time
 
 from pyrunc import cgroups, files, jsonio, procfs
 from pyrunc.cgroups import fs
-from pyrunc.commands import SPEC_VERSION
+from pyrunc.commands import BEFORE_1_3, SPEC_VERSION
 from pyrunc.errors import Error, NoContainer
 
 TYPE_CHECKING = False
@@ -273,12 +273,13 @@ def _wait_for_exec(fifo: int) -> None:
 
 
 def poststart(record: "dict[str, Any]") -> None:
-    """Run the poststart hooks.  After an Error the caller has to remove the container (step 9)."""
+    """Run the poststart hooks.  After an Error (a warning before 1.3) the container has to go."""
     todo = _hooks(record, "poststart")
     if todo:
         from pyrunc import hooks
 
-        hooks.run("poststart", todo, hook_state(record, "running", record["init_process_pid"]))
+        run = hooks.try_all if record["config"]["version"].startswith(BEFORE_1_3) else hooks.run
+        run("poststart", todo, hook_state(record, "running", record["init_process_pid"]))
 
 
 def delete(root: str, id: str, force: bool = False) -> None:

@@ -18,7 +18,7 @@ one with unknown, oddly written or missing members, or the wrong shape, normal.p
 import os
 
 from pyrunc import _schema, files, jsonio
-from pyrunc.commands import SPEC_VERSION
+from pyrunc.commands import BEFORE_1_3, SPEC_VERSION
 from pyrunc.errors import Error, reason
 
 TYPE_CHECKING = False
@@ -77,7 +77,7 @@ def load(path: str = FILE) -> "Doc":
 
 def _read_as_of(doc: "Doc", version: str) -> None:
     """Before 1.3 pids.limit could not be left out, and 0 meant no limit, as Podman 4 writes it."""
-    if version.startswith(("1.0.", "1.1.", "1.2.")):
+    if version.startswith(BEFORE_1_3):
         pids = doc.get("linux", {}).get("resources", {}).get("pids", {})
         if pids.get("limit") == 0:
             del pids["limit"]

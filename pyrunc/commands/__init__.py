@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # runtime-spec whose configuration is understood.
 RUNC_VERSION = "1.5.1"
 SPEC_VERSION = "1.3.0"
+BEFORE_1_3 = ("1.0.", "1.1.", "1.2.")  # how an ociVersion of those begins
 
 
 class Option:

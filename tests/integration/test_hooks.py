@@ -198,6 +198,19 @@ def test_failing_poststart_hook_kills_the_container(pyrunc, bundle, hooks):
     assert hooks.marks() == ["poststop"]
 
 
+@pytest.mark.parametrize("version", ["1.0.2-dev", "1.2.1"])
+def test_failing_poststart_hook_was_a_warning_before_1_3(pyrunc, bundle, hooks, version):
+    bundle.config["ociVersion"] = version
+    hooks.add("poststart", "exit 1")
+    hooks.mark("poststart")
+    name = pyrunc.create(bundle.sh("sleep 100"))
+    result = pyrunc("start", name)
+    assert "level=warning" in result.stderr
+    assert result.message == "error running poststart hook #0: exit status 1, stdout: , stderr: "
+    assert hooks.marks() == ["poststart"]
+    assert pyrunc.status(name) == "running"
+
+
 def test_no_poststart_where_init_died_before_it_was_let_go(pyrunc, bundle, hooks):
     hooks.mark("poststart")
     name = pyrunc.create(bundle.sh("sleep 100"))

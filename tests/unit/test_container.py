@@ -61,6 +61,7 @@ def build(pid, name="c", **changes):
         "created": "2026-01-01T00:00:00.5Z",
         "config": {
             "rootfs": "/b/rootfs",
+            "version": "1.3.0",
             "namespaces": [{"type": "NEWPID", "path": ""}],
             "labels": ["z=<1>", "a=b=c", "bundle=/b"],
         },
