@@ -3,8 +3,8 @@
  *
  * The plain case: the record is there and simple (no hooks to run, a pid namespace of its own),
  * nobody else holds the lock, the container is not paused, and the verb is allowed in its status.
- * Everything else is DECLINE, and so is `delete` of a systemd unit's container.  `delete` may also
- * give up in the middle: each of its steps can be repeated, so Python carries on from there.
+ * Everything else is DECLINE, and so is `delete` where systemd has to be told.  `delete` may also give
+ * up in the middle: each of its steps can be repeated, so Python carries on from there.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,9 +26,11 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define SPEC_VERSION "1.3.0"          /* commands.SPEC_VERSION */
-#define INIT_EXE "/memfd:pyrunc-init" /* container.INIT_EXE */
-#define PATIENCE_MS 10000             /* processes.PATIENCE */
+#define SPEC_VERSION "1.3.0"           /* commands.SPEC_VERSION */
+#define INIT_EXE "/memfd:pyrunc-init"  /* container.INIT_EXE */
+#define PATIENCE_MS 10000              /* processes.PATIENCE */
+#define UNIT_MS 100                    /* systemd forgets a unit of which all processes are gone */
+#define UNITS "/run/systemd/transient" /* a file for each such unit of the system's manager */
 
 int open_directory(const struct request *request, char path[PATH_MAX])
 {
@@ -372,6 +374,50 @@ static bool remove_cgroup(const char *path)
 	return false;
 }
 
+/* Wait until a file in UNITS is not there (any more).  inotify(7) takes longer to be closed. */
+static bool wait_for_end(const char *file)
+{
+	const struct timespec pause = { 0, 1000000 };
+	int i;
+
+	if (access(UNITS, F_OK) < 0)
+		return false; /* nor can we tell anything from a file that is not there */
+	for (i = 0; !access(file, F_OK); i++) {
+		if (i == UNIT_MS)
+			return false;
+		(void)nanosleep(&pause, NULL);
+	}
+	return errno == ENOENT;
+}
+
+/*
+ * Has systemd ended the scope by itself, as it does when all processes are gone?  One that failed
+ * stays until it is told to forget that; and a user's systemd keeps its files elsewhere.
+ */
+static bool scope_ended(const struct record *record)
+{
+	char file[PATH_MAX];
+	bool ended = false;
+	unsigned int i;
+
+	for (i = 0; i < record->n_paths; i++) {
+		const char *path = record->paths[i], *name = strrchr(path, '/') + 1;
+		size_t len = strlen(name);
+
+		if (!text_is(&record->names[i], "") && !text_is(&record->names[i], "name=systemd"))
+			continue;
+		/* A name that begins so may be another one's in the file system (units.escape). */
+		if (*name == '_' || len < 6 || strcmp(name + len - 6, ".scope") ||
+		    strstr(path, "/user@"))
+			return false;
+		(void)snprintf(file, sizeof(file), "%s/%s", UNITS, name);
+		if (!wait_for_end(file) || !access(path, F_OK) || errno != ENOENT)
+			return false;
+		ended = true;
+	}
+	return ended;
+}
+
 /* Does the directory hold the record and the fifo, and nothing else? */
 static bool only_ours(int directory)
 {
@@ -402,12 +448,12 @@ int verb_delete(const struct request *request)
 
 	if (directory < 0 || !record_load(directory, request->id, &record) || !only_ours(directory))
 		return DECLINE;
-	if (record.unit)
-		return DECLINE;
 	now = observe(directory, &record);
 	if (now == UNSURE || (now == RUNNING && !request->force))
 		return DECLINE;
 	if (now != STOPPED && !kill_init(&record))
+		return DECLINE;
+	if (record.unit && !scope_ended(&record))
 		return DECLINE;
 	for (i = 0; i < record.n_paths; i++)
 		if (!remove_cgroup(record.paths[i]))

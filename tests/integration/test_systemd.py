@@ -249,7 +249,8 @@ sys.exit(cli.main())
 @needs_systemd
 def test_an_update_of_a_container_that_ends_meanwhile(sd, bundle):
     name = sd.up(sleeping(bundle))
-    path = next(iter(sd.record(name)["cgroup_paths"].values()))
+    paths = sd.record(name)["cgroup_paths"]
+    path = paths[""] if "" in paths else paths["name=systemd"]  # others are not systemd's to remove
     argv = sd.argv("update", "--pids-limit", "9", name)[1:]
     done = subprocess.run(
         [sys.executable, "-P", "-c", LATE, str(sd.pid(name)), path, *argv],
@@ -311,6 +312,46 @@ def test_a_unit_that_ended_by_itself(sd, bundle):
     wait_for(lambda: not units(name), what="end of the unit")
     sd("delete", name)
     nothing_left(name)
+
+
+NATIVE = {**os.environ, "PYRUNC_FRONT": "native"}  # status 252 is what Python would be needed for
+
+
+@needs_systemd
+@pytest.mark.parametrize("life", ["stopped", "created", "running"])
+def test_systemd_needs_not_be_told_that_all_processes_are_gone(sd, bundle, life):
+    name = sd.create(sleeping(bundle))
+    if life != "created":
+        sd("start", name)
+    if life == "stopped":
+        sd("kill", name, "KILL")
+        sd.stopped(name)
+        wait_for(lambda: not units(name), what="end of the unit")
+        sd("delete", name, env=NATIVE)
+    elif sd("delete", "--force", name, env=NATIVE, code=None).code == 252:
+        sd("delete", "--force", name)  # systemd takes its time
+    assert sd.names() == []
+    nothing_left(name)
+
+
+@needs_systemd
+def test_systemd_is_told_of_what_does_not_end_by_itself(sd, bundle):
+    name = sd.id()
+    unit = f"runc-{name}.scope"
+    limit = {"RuntimeMaxSec": "1", "TimeoutStopSec": "1"}
+    bundle.config["annotations"] = {f"org.systemd.property.{key}": limit[key] for key in limit}
+    sd("create", "--bundle", sleeping(bundle).save(), name)
+    wait_for(lambda: show(unit, "ActiveState") == "failed", what="failure of the unit")
+    sd.stopped(name)
+    sd("delete", name, env=NATIVE, code=252)
+    sd("delete", name)
+    nothing_left(name)
+    bundle.config["annotations"] = {}
+    slice = sd.up(sleeping(bundle, "pytest.slice::pytest-box.slice"))
+    sd("kill", slice, "KILL")
+    sd.stopped(slice)
+    sd("delete", slice, env=NATIVE, code=252)
+    sd("delete", slice)
 
 
 @needs_systemd
