@@ -22,9 +22,13 @@ SYSTEMD = "org.freedesktop.systemd1"
 PATH = "/org/freedesktop/systemd1"
 MANAGER = f"{SYSTEMD}.Manager"
 DBUS = "org.freedesktop.DBus"
+BUS = (DBUS, "/org/freedesktop/DBus", DBUS)
+# To be told of the ends of jobs.
 JOB_REMOVED = (
     f"type='signal',sender='{SYSTEMD}',path='{PATH}',interface='{MANAGER}',member='JobRemoved'"
 )
+MATCH = (*BUS, "AddMatch", "s", JOB_REMOVED)
+VERSION = (SYSTEMD, PATH, f"{DBUS}.Properties", "Get", "ss", MANAGER, "Version")
 EXISTS = f"{SYSTEMD}.UnitExists"
 ABSENT = f"{SYSTEMD}.NoSuchUnit"
 INVALID = f"{DBUS}.Error.InvalidArgs"
@@ -76,10 +80,11 @@ def host_uid() -> int:
 class Manager:
     """The system's manager, or the user's. owner: as for dbus.Bus."""
 
-    __slots__ = ("bus", "listening", "lives")
+    __slots__ = ("asked", "bus", "listening", "lives")
 
     def __init__(self, user: bool, owner: int = 0) -> None:
         self.bus = Bus(user, owner)
+        self.asked: "list[tuple[tuple[Any, ...], int]]" = []  # whose answers are to come
         self.listening = False
         self.lives = 5  # connections that may be lost
 
@@ -112,14 +117,15 @@ class Manager:
         """
         try:
             job = self._job("StopUnit", "ss", unit, "replace")
-            result = self._wait(job)
-            if result is None:
-                raise Error(f"Timed out while waiting for systemd to remove {unit}")
-            if result not in ("done", LOST):
-                log.warning(f"error removing unit {unit}: got {result}")
         except Failure as err:
             if err.name not in (ABSENT, INVALID):
                 raise
+            return
+        result = self._wait(job)
+        if result is None:
+            raise Error(f"Timed out while waiting for systemd to remove {unit}")
+        if result not in ("done", LOST):
+            log.warning(f"error removing unit {unit}: got {result}")
         self.reset(unit)
 
     def attach(self, unit: str, below: str, pid: int) -> None:
@@ -145,24 +151,34 @@ class Manager:
 
     # --- the manager itself ---
 
+    def get_ready(self) -> None:
+        """Ask all that start() has to know, without waiting for the answers."""
+        try:
+            name = self.bus.name()
+        except Lost:
+            return  # it will all be asked anew
+        if name:
+            self._ask_ahead(*BUS, "GetConnectionUnixProcessID", "s", name)
+        self._ask_ahead(*VERSION)
+        self._listen()
+
     def version(self) -> int:
         """systemd's version."""
-        return version(self._get(PATH, MANAGER, "Version")[1])
+        return version(self._ask(*VERSION)[0][1])
 
     def check_processes(self) -> None:
         """Refuse where a pid of ours is somebody else's to it."""
-        ours = self.bus.name()
-        if ours:
-            where = (DBUS, "/org/freedesktop/DBus", DBUS)
+        while True:
             try:
-                found = self.bus.call(*where, "GetConnectionUnixProcessID", "s", ours)
+                ours = self.bus.name()
+                if ours:
+                    found = self._answer(*BUS, "GetConnectionUnixProcessID", "s", ours)
+                    same = found[0] == os.getpid()
+                else:
+                    same = self.bus.peer() == 1
+                break
             except Lost:
                 self._reconnect()  # with another name
-                self.check_processes()
-                return
-            same = found[0] == os.getpid()
-        else:
-            same = self.bus.peer() == 1
         if not same:
             raise Error("systemd counts processes in another pid namespace")
 
@@ -173,8 +189,7 @@ class Manager:
 
     def owner(self) -> int:
         """The user that systemd runs as, as the message bus sees it."""
-        names = (DBUS, "/org/freedesktop/DBus", DBUS)
-        return int(self._ask(*names, "GetConnectionUnixUser", "s", SYSTEMD)[0])
+        return int(self._ask(*BUS, "GetConnectionUnixUser", "s", SYSTEMD)[0])
 
     # --- calls ---
 
@@ -199,7 +214,7 @@ class Manager:
         deadline = time.monotonic() + AWAY
         while True:
             try:
-                return self.bus.call(*call)
+                return self._answer(*call)
             except Lost:
                 self._reconnect()
             except Failure as err:
@@ -207,33 +222,55 @@ class Manager:
                     raise
                 time.sleep(0.02)
 
+    def _ask_ahead(self, *call: "Any") -> None:
+        """Ask what will be asked later: the answer may be there by then."""
+        try:
+            self.asked.append((call, self.bus.send(*call)))
+        except Lost:
+            pass  # it will be asked anew
+
+    def _answer(self, *call: "Any") -> "list[Any]":
+        for index, (before, serial) in enumerate(self.asked):
+            if before == call:
+                del self.asked[index]
+                return self.bus.reply(serial)
+        return self.bus.reply(self.bus.send(*call))
+
     def _reconnect(self) -> None:
         """The message bus was restarted: it knows nothing of what we asked of it."""
         if not self.lives:
             raise Lost("D-Bus: the connection was lost again and again")
         self.lives -= 1
+        self.asked.clear()
         self.bus.reconnect()
-        if self.listening:
-            self._listen()
-
-    def _listen(self) -> None:
-        """Be told of the ends of jobs."""
-        self.listening = True
+        if not self.listening:
+            return
+        self._listen()
         try:
-            self._ask(DBUS, "/org/freedesktop/DBus", DBUS, "AddMatch", "s", JOB_REMOVED)
-        except Failure:
-            pass  # there is no message bus in between
-        try:
+            # Otherwise systemd tells of a job only whom it knows to have asked for it.
             self._call("Subscribe", "")
         except Failure as err:
             if err.name != SUBSCRIBED:
                 raise
+        self._heard()
+
+    def _listen(self) -> None:
+        """Be told of the ends of jobs."""
+        self.listening = True
+        if self.bus.has_bus:
+            self._ask_ahead(*MATCH)
+
+    def _heard(self) -> None:
+        """Make sure that the message bus agreed; it did before anything that was asked later."""
+        if any(call == MATCH for call, _ in self.asked):
+            self._ask(*MATCH)
 
     def _job(self, member: str, signature: str, *arguments: "Any") -> str:
         """Call a method that answers with a job, whose end _wait() will hear of."""
         if not self.listening:
             self._listen()
         job: str = self._call(member, signature, *arguments)[0]
+        self._heard()
         return job
 
     def _wait(self, job: str) -> "str | None":

@@ -7,7 +7,6 @@ What systemd has no property for is only written to the cgroup's files (limits.p
 this: the properties are what keeps systemd from setting other values.
 """
 
-from pyrunc.cgroups import gvariant
 from pyrunc.cgroups.limits import swap_of
 from pyrunc.cgroups.limits_v2 import cpu_weight, io_weight
 from pyrunc.errors import Error
@@ -210,6 +209,8 @@ def _annotated(key: str, text: str) -> "Property":
     if not (name.isascii() and name.isalpha()):
         raise Error(f"annotation {key} name incorrect: has something else than letters in it")
     try:
+        from pyrunc.cgroups import gvariant
+
         signature, value = gvariant.parse(text)
         # systemd's files have TimeoutStopSec, its bus only TimeoutStopUSec.
         if name.endswith("Sec") and name[-4:-3].islower():

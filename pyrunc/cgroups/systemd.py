@@ -23,7 +23,6 @@ from pyrunc.cgroups import (
     place,
     properties,
     recorded,
-    snapshot,
     units,
 )
 from pyrunc.cgroups.dbus import Failure
@@ -116,8 +115,8 @@ class Unit:
     # --- what a driver does ---
 
     def prepare(self) -> None:
-        """Make sure that systemd answers, and means by a pid what we mean."""
-        self._manager().check_processes()
+        """Ask systemd what take() needs to know."""
+        self._manager().get_ready()
 
     def entries(self) -> "tuple[list[int], int]":
         """None: there is no unit without a process."""
@@ -126,6 +125,7 @@ class Unit:
     def take(self, pid: int) -> None:
         """Make the unit with init in it."""
         manager = self._manager()
+        manager.check_processes()
         wanted, doubts = self._wanted(pid, manager.version())
         try:
             self._start(manager, wanted)
@@ -249,6 +249,8 @@ class Limits:
         With each of them systemd writes all files that it knows, also those which were not its own
         doing: they get back what they had.  On v1 it takes all devices away for a moment.
         """
+        from pyrunc.cgroups import snapshot
+
         v1 = self.mode != "v2"
         freeze = v1 and not device_properties.allows_all(self.rules) and not fs.frozen(self.paths)
         before = snapshot.take(self.paths, WRITTEN)
