@@ -14,8 +14,9 @@
     recorded.py     linux.resources in the words of the record, and back
     changed.py      what an update makes of them; snapshot.py puts files back if it fails
 
-Who makes them is the driver, cgroupfs, systemd or nobody: new(), places(), unit() and release()
-choose it, for a container that is made, entered, updated and deleted; nobody else asks.
+They are made by a driver: cgroupfs, systemd or disabled.  Only the functions here know which: new()
+for a container that is made, places() and put() for one that is entered, unit() for one that is
+updated, release() for one that is deleted.
 
 A container's cgroups are `paths`: {controller: directory}, on v2 {"": directory}.  state, kill and
 delete take them from the record and load fs alone; so names are looked up on first use here.
@@ -48,7 +49,7 @@ def __getattr__(name: str) -> "Any":
 
 
 def new(spec: "dict[str, Any]", id: str, mode: str, opts: "dict[str, Any]") -> "Cgroupfs | Unit":
-    """The driver for a container that is to be made. opts: cgroup_manager, rootless."""
+    """The driver for a new container.  mode: of the host.  opts: cgroup_manager, rootless."""
     if opts["cgroup_manager"] == "disabled":
         from pyrunc.cgroups.disabled import Disabled
 
@@ -63,7 +64,7 @@ def new(spec: "dict[str, Any]", id: str, mode: str, opts: "dict[str, Any]") -> "
 
 
 def unit(recorded: "dict[str, Any]", paths: "dict[str, str]") -> "Limits | None":
-    """Who has to know of new limits besides the files. recorded: config.cgroups of the record."""
+    """The systemd unit that has to be told new limits, or None.  recorded: the record's cgroups."""
     if not recorded.get("Systemd"):
         return None
     from pyrunc.cgroups.systemd import Limits
@@ -72,9 +73,9 @@ def unit(recorded: "dict[str, Any]", paths: "dict[str, str]") -> "Limits | None"
 
 
 def places(recorded: "dict[str, Any]") -> bool:
-    """Has a new process in a container to be put there by put(), not to enter by itself?
+    """Whether put() has to move a new process into the container's cgroups.
 
-    A user who is elsewhere may not enter the cgroups of his own manager; that may.
+    A user may not move a process into the cgroups of their systemd from outside, but systemd may.
     """
     return bool(recorded.get("Systemd") and recorded.get("Rootless"))
 
@@ -82,7 +83,10 @@ def places(recorded: "dict[str, Any]") -> bool:
 def put(
     recorded: "dict[str, Any]", paths: "dict[str, str]", below: "dict[str, str]", pid: int
 ) -> None:
-    """Put a process into an existing container's cgroups. below: those in `paths`, or in them."""
+    """Move a process into an existing container's cgroups.
+
+    below: the cgroups to use: those of `paths`, or cgroups below them.
+    """
     from pyrunc.cgroups import manager
 
     manager.attach(recorded, below[""].removeprefix(paths[""]), pid)

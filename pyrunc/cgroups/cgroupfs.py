@@ -1,16 +1,17 @@
 """The cgroupfs driver: a container's cgroups made through the file system.
 
-A driver is the way in which a new container gets its cgroups; the other one is systemd.py, and
-disabled.py is none.  All have what is here.
+A driver makes the cgroups of a new container.  The others are systemd.py, and disabled.py, which
+makes none.  Every driver has:
 
-    paths, resources     where they are; linux.resources as this driver can have them
+    paths, resources     where the cgroups are; linux.resources, as far as this driver can set them
     where                linux.cgroupsPath in the words of the record
-    rootless             is who makes them not the host's root?
-    placed               does the host put init into them, at the plan's first step?
-    limited              are the resources to be written into their files?
-    prepare(), take()    before there is an init, and when it waits to be put there
-    entries()            descriptors through which init enters by itself
-    remove()             undo all of it
+    rootless             whether the kernel may refuse us cgroups
+    placed               whether pyrunc puts init into them, at the first step of the plan
+    limited              whether the resources are to be written into their files
+    prepare()            make what can be made before there is an init
+    take(pid)            put init into them, if `placed`
+    entries()            descriptors through which init enters by itself, if not `placed`
+    remove()             undo everything
 """
 
 from pyrunc.cgroups import entry, fs, hierarchies, limits, place

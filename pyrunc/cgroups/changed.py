@@ -1,8 +1,8 @@
 """What an update makes of the recorded resources (pure).
 
-Both are in the words of the record, config.cgroups (recorded.py).  What an update does not mention
-keeps its value, or is forgotten, which leaves the kernel's files alone; which of the two is runc's
-custom, and visible when the next update builds on it.
+Both are in the words of the record, config.cgroups (recorded.py).  A limit that an update does not
+mention either keeps its recorded value, which is written again, or is dropped from the record, and
+the kernel's file is left alone.  Which of the two it is follows runc, and shows in the next update.
 """
 
 from pyrunc.cgroups.recorded import PLAIN

@@ -1,4 +1,4 @@
-"""Who owns a container's cgroup: root, or the payload, so that it can make cgroups of its own.
+"""The owner of a container's cgroup: root, or the user of its process, who can then use it.
 
 May touch: the owner of the cgroup and of those files in it that are meant to be handed over.
 OCI runtime-spec 1.3, config-linux.md "Cgroup ownership"; the kernel's admin-guide/cgroup-v2
@@ -20,9 +20,10 @@ DELEGATED = "cgroup.procs cgroup.subtree_control cgroup.threads"
 
 
 def heir(spec: "dict[str, Any]") -> int:
-    """The host's user who gets the container's cgroup; -1: nobody.
+    """The user, as the host counts, who is to own the container's cgroup; -1: it stays root's.
 
-    It is for a payload that sees it as the root of a cgroup namespace, and mounted for writing.
+    That is the user of a process that sees this cgroup as the root of its cgroup namespace, and
+    has it mounted writable.
     """
     linux = spec.get("linux") or {}
     own = any(
@@ -41,13 +42,13 @@ def heir(spec: "dict[str, Any]") -> int:
     for row in linux.get("uidMappings") or []:
         if row["containerID"] <= uid < row["containerID"] + row["size"]:
             return int(row["hostID"]) + uid - int(row["containerID"])
-    # Whom a user namespace maps to nobody, or to whom we cannot tell, is not given anything.
+    # In a user namespace, a user without a mapping, or with an unknown one, gets nothing.
     users = any(space["type"] == "user" for space in linux.get("namespaces") or [])
     return -1 if users else uid
 
 
 def hand_over(path: str, uid: int) -> None:
-    """Let a user rule over a cgroup."""
+    """Make a user the owner of a cgroup and of the files in it that may be delegated."""
     try:
         names = os.fsdecode(files.read("/sys/kernel/cgroup/delegate")).split()
     except OSError:

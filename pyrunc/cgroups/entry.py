@@ -1,10 +1,10 @@
-"""The way into cgroups: descriptors for a process that enters by itself; which ones an exec gets.
+"""Descriptors through which a process enters cgroups by itself, and which cgroups exec enters.
 
 May touch: /proc/PID/cgroup and the directories of cgroups (reads only; opens them to be entered).
 
 An exec's --cgroup:
 
-    no --cgroup          the container's; where that is gone or takes nobody, those init is in now
+    no --cgroup          the container's; if that is gone or takes no process, those init is in now
     --cgroup PATH        below the container's in every hierarchy; `/` is the container's, no other
     --cgroup CTRL:PATH   v1: below the container's in the hierarchy of this controller
 """
@@ -18,9 +18,9 @@ from pyrunc.errors import Error
 def entries(paths: "dict[str, str]") -> "tuple[list[int], int]":
     """Descriptors through which a new process can enter by itself (the caller closes them).
 
-    A process of one thread that writes `0` to each of the first moves itself, which unlike a move
-    by another waits for no RCU grace period (10 to 20 ms).  The second is a cgroup2 directory, for
-    CLONE_INTO_CGROUP; -1 if there is none.
+    Returns the `tasks` files of v1, and a cgroup2 directory for CLONE_INTO_CGROUP, or -1.  A
+    process with one thread that writes `0` to `tasks` moves itself.  Then the kernel does not wait
+    for an RCU grace period (10 to 20 ms), as it does when another process moves it.
     """
     tasks: "list[int]" = []
     unified = -1

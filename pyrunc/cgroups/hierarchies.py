@@ -112,7 +112,7 @@ def hierarchies() -> "list[dict[str, Any]]":
             if mode() == "hybrid":
                 found.append(_hierarchy(f"{ROOT}/unified", "", path, [""]))
             continue
-        # Where everybody mounts it.  The mount table grows with every container: the last resort.
+        # First the usual place: the mount table is slow to read, for it grows with every container.
         mount, root = f"{ROOT}/{names.removeprefix('name=')}", ""
         if _device(mount) in (top, None):
             if table is None:

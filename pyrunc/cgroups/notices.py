@@ -1,4 +1,4 @@
-"""What the kernel tells about a cgroup without being asked: want of memory, and its end.
+"""Notices of the kernel about a cgroup: that memory ran out, and that the last process ended.
 
 May touch: files in the directories of `paths` (reads, and a registration with memory's hierarchy on
 v1).  The kernel's admin-guide/cgroup-v1/memory "OOM Control", admin-guide/cgroup-v2.

@@ -1,4 +1,4 @@
-"""Limits as they are before a change, to put them back if it fails half-way.
+"""Save limits before a change, to put them back if it fails half-way.
 
 May touch: the files named here, in the directories of `paths`.
 """
