@@ -249,9 +249,17 @@ def decode(plan: "Plan", spec: "Doc", facts: "Doc", opts: "Doc") -> "list[Mount]
 
 
 def mount(  # noqa: PLR0917
-    plan: "Plan", entries: "list[Mount]", linux: "Doc", facts: "Doc", fds: "dict[Any, int]"
+    plan: "Plan",
+    entries: "list[Mount]",
+    linux: "Doc",
+    facts: "Doc",
+    fds: "dict[Any, int]",
+    late: bool = True,
 ) -> None:
-    """mounts[] in their order.  fds: ("idmap", number) -> user namespace of an ID-mapped one."""
+    """mounts[] in their order.  fds: ("idmap", number) -> user namespace of an ID-mapped one.
+
+    late: remount() is to follow.
+    """
     label = linux.get("mountLabel", "")
     users = any(ns["type"] == "user" for ns in linux.get("namespaces", ()))
     own_cgroup = any(ns["type"] == "cgroup" for ns in linux.get("namespaces", ()))
@@ -277,10 +285,10 @@ def mount(  # noqa: PLR0917
 
             mounts_cgroup.mount(plan, entry, facts, own_cgroup, label)
         else:
-            filesystem(plan, entry, label)
+            filesystem(plan, entry, label, late)
 
 
-def filesystem(plan: "Plan", entry: Mount, label: str) -> None:
+def filesystem(plan: "Plan", entry: Mount, label: str, late: bool) -> None:
     """A mount of its own, as opposed to a bind."""
     options = 0
     flags = entry.flags
@@ -291,7 +299,7 @@ def filesystem(plan: "Plan", entry: Mount, label: str) -> None:
         options = lib.MOUNT_KEEP_MODE
         if entry.copy_up:
             options |= lib.MOUNT_COPY_UP
-    if is_late_readonly(entry):
+    if late and is_late_readonly(entry):
         flags &= ~MS_RDONLY
     plan.mount(
         entry.source,

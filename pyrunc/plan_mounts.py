@@ -84,8 +84,8 @@ def for_add(entries: "list[Mount]", config: "Doc", fds: "dict[Any, int]", rootle
     for entry in entries:
         if ("tree", entry.index) in fds:
             plan.tree(fds["tree", entry.index])
-        mounts.mount(plan, [entry], linux, {}, fds)
-        mounts.remount(plan, [entry])
+        # To find it again by its path is to trust the container.
+        mounts.mount(plan, [entry], linux, {}, fds, late=False)
         plan.sync(lib.SYNC_MOUNTED)
     plan.sync(lib.SYNC_READY)
     return plan
