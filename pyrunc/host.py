@@ -50,7 +50,11 @@ def cgroup_mounts() -> "list[dict[str, Any]]":
 
 def last_cap() -> int:
     """The highest capability this kernel knows."""
-    return int(files.read("/proc/sys/kernel/cap_last_cap"))
+    path = "/proc/sys/kernel/cap_last_cap"
+    try:
+        return int(files.read(path))
+    except OSError as err:  # a procfs with subset=pid
+        raise Error.os("open", path, err) from err
 
 
 def kcore() -> bool:

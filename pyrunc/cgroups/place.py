@@ -93,16 +93,20 @@ def _create_v1(name: str, path: str, resources: "dict[str, Any]", created: "list
         limits_v1.realtime(path, resources["cpu"])
 
 
-def _mkdir(path: str, created: "list[str]") -> "list[str]":
-    """mkdir -p. Returns what was made, outermost first."""
+def _mkdir(path: str, created: "list[str]", tries: int = 10) -> "list[str]":
+    """mkdir -p. Returns what was made, outermost first.
+
+    tries: others may remove the parent meanwhile; and in a cgroup that is gone, but still mounted
+    somewhere, nothing can be made.
+    """
     try:
         return [path] if _make(path, created) else []
     except FileNotFoundError:
         parent = path.rpartition("/")[0]
-        if not parent:
+        if not parent or not tries:
             raise
         made = _mkdir(parent, created)
-        return made + _mkdir(path, created)
+        return made + _mkdir(path, created, tries - 1)
 
 
 def _make(path: str, created: "list[str]") -> bool:

@@ -141,3 +141,17 @@ def test_little_memory(pyrunc, bundle):
         assert pyrunc.names() == [] and not cgroup_dirs(name)
         codes.append(done.returncode)
     assert codes[-1] == 0 and codes[0] != 0
+
+
+def test_a_procfs_with_processes_only(pyrunc, bundle):
+    script = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    argv = pyrunc.argv("create", "--bundle", bundle.save(), pyrunc.id())
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *argv],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 'msg="runc create failed: open /proc/sys/kernel/cap_last_cap: no such' in done.stderr
+    assert (done.returncode, pyrunc.names()) == (1, [])

@@ -488,3 +488,17 @@ def test_v1_real_time_budget_alone(v1):
     limits_v1.realtime(v1.paths["cpu"], {"realtimeRuntime": 5, "realtimePeriod": 0})
     with open(f"{v1.folder}/cpu/cpu.rt_runtime_us") as file:
         assert file.read() == "5"
+
+
+def test_a_cgroup_that_is_gone_but_still_mounted(tmp_path):
+    """Its directory is there, and nothing can be made in it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    fd = os.open(gone, os.O_PATH)
+    try:
+        gone.rmdir()
+        path = f"/proc/self/fd/{fd}/c"
+        with pytest.raises(Error, match=f"^mkdir {path}: no such file or directory$"):
+            place.create({"pids": path}, {})
+    finally:
+        os.close(fd)
