@@ -187,6 +187,7 @@ def check_entries(resources: "dict[str, Any]") -> None:
 
 
 def check_name(name: str) -> None:
+    """A key of linux.resources.unified is the name of a file in the cgroup."""
     if "/" in name or "\0" in name:
         raise Error(f"unified resource {quote(name)} must be a file name (no slashes)")
 

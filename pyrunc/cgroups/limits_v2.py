@@ -161,4 +161,5 @@ def io_weight(weight: int) -> int:
 
 
 def or_max(value: int) -> str:
+    """A limit as the files of v2 have it; -1 is no limit."""
     return "max" if value == -1 else str(value)

@@ -75,6 +75,7 @@ def memory(folder: str) -> "Found":
 
 
 def amount(folder: str, prefix: str) -> "Found":
+    """Limit, present and highest usage in bytes.  prefix: of the files, `memory.` for example."""
     return {
         "limit": number(folder, f"{prefix}max"),
         "usage": number(folder, f"{prefix}current"),

@@ -193,6 +193,7 @@ def row(sample: "Sample", waiting: bool) -> "tuple[str, ...]":
 
 
 def percent(value: "float | None") -> str:
+    """`12.34%`, or `-` if it is not known."""
     return "-" if value is None else f"{value:.2f}%"
 
 
