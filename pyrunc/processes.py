@@ -44,16 +44,16 @@ def pids(record: "dict[str, Any]") -> "list[int]":
 def signal(record: "dict[str, Any]", number: int, leftovers: bool = False) -> None:
     """Send a signal to the container's first process.
 
-    Without a pid namespace of its own, SIGKILL is sent to all processes in its cgroup.
-    leftovers: if the container has stopped, signal what is left in its cgroup; else that is an
-    Error.
+    Without a pid namespace of its own, SIGKILL is sent to all processes in its cgroup, also to
+    those that its first one has left behind.  leftovers: any signal is, and none is no Error.
     """
     paths = record.get("cgroup_paths") or {}
     if not procfs.alive(record["init_process_pid"], record["init_process_start"]):
-        if not leftovers:
-            raise Error("container not running")
-        if fs.pids(paths):
+        everybody = leftovers or number == KILL and not private_pid(record)
+        if everybody and fs.pids(paths):
             kill_all(paths, number)
+        elif not leftovers:
+            raise Error("container not running")
         return
     if number == KILL and not private_pid(record) and fs.processes_in(paths):
         kill_all(paths, number)

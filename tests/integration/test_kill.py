@@ -108,6 +108,23 @@ def test_without_a_pid_namespace_all_processes_die(pyrunc, bundle):
     pyrunc.stopped(name)
 
 
+def test_what_the_first_process_left_behind_without_a_pid_namespace_is_killed(pyrunc, bundle):
+    bundle.namespace("pid", False).sh("sleep 100 & sleep 101 & exec sleep 102")
+    name = pyrunc.up(bundle)
+
+    def left():
+        return json.loads(pyrunc("ps", "--format", "json", name).stdout) or []
+
+    wait_for(lambda: len(left()) == 3, what="children")
+    os.kill(pyrunc.pid(name), signal.SIGKILL)
+    pyrunc.stopped(name)
+    assert pyrunc("kill", name, "TERM", code=1).message == "container not running"
+    assert len(left()) == 2
+    pyrunc("kill", name, "KILL")
+    wait_for(lambda: not left(), what="end of the children")
+    assert pyrunc("kill", name, "KILL", code=1).message == "container not running"
+
+
 def test_a_stranger_with_the_recorded_pid_is_left_alone(pyrunc, bundle):
     name = pyrunc.up(bundle.sh("sleep 100"))
     path = f"{pyrunc.root}/{name}/state.json"
