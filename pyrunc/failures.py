@@ -20,7 +20,7 @@ EINVAL = 22
 EISDIR = 21
 ENOSYS = 38
 
-# Steps whose sentence says only what was tried: it comes before `: errno`.
+# Steps whose sentence says only what was tried, before `: errno`.  {0}, {1}: the op's arguments.
 LEADS = {
     lib.STEP_PLAN: "malformed plan",
     lib.STEP_PROTOCOL: "unable to talk to init",
@@ -57,6 +57,18 @@ LEADS = {
     lib.STEP_CAPSET: "unable to apply caps",
     lib.STEP_HOME: "unable to look up HOME",
     lib.STEP_AWAIT: "unable to wait for start",
+    lib.STEP_SYSCTL_OPEN: "open /proc/sys/{0}",
+    lib.STEP_SYSCTL_WRITE: "write /proc/sys/{0}",
+    lib.STEP_HIDE: "error jailing process inside rootfs: unmount {0}",
+    lib.STEP_MASK: "can't mask path {0}",
+    lib.STEP_READONLY: "can't make {0} read-only",
+    # Only after a mount of this kind.
+    lib.STEP_RELABEL: 'error mounting "mqueue" to rootfs at "{0}": setxattr(label={1}) {0}',
+    lib.STEP_REMOUNT: "can't remount {0} read-only",
+    lib.STEP_MKDIR: "mkdir {0}",
+    lib.STEP_TARGET: "mkdir {0}",
+    lib.STEP_MOUNT: "open_tree {0}",  # of a source
+    lib.STEP_CHDIR: 'chdir to cwd ("{0}") set in config.json failed',
 }
 
 
@@ -87,11 +99,11 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
         return f"error running {args[0]}: {hook(args, step, why, value, text)}"
     if step == lib.STEP_SCHEDULER and err == EPERM and origin.startswith("linux.resources"):
         return "process scheduler can't be used together with AllowedCPUs"
-    if step in LEADS:
-        return f"{LEADS[step]}: {why}"
     if name == "symlink":
         lead = "error setting up ptmx: " if args[1] == "/dev/ptmx" else ""
         return lead + symlink(args, step, why)
+    if step in LEADS:
+        return f"{LEADS[step].format(*args)}: {why}"
     if lib.STEP_LOOKUP_NONE <= step <= lib.STEP_LOOKUP_RELATIVE:
         return lookup(args, step, why, text)
     if step == lib.STEP_EXEC:
@@ -288,34 +300,12 @@ def other(args: "Args", step: int, err: int, value: int) -> str:
     if step == lib.STEP_CLONE:
         what = f" with new namespaces ({kinds(args[0])})" if args[0] else ""
         return f"failed to clone{what}: {why}"
-    if step == lib.STEP_SYSCTL_OPEN:
-        return f"open /proc/sys/{args[0]}: {why}"
-    if step == lib.STEP_SYSCTL_WRITE:
-        return f"write /proc/sys/{args[0]}: {why}"
     if step in (lib.STEP_ROOT_BIND, lib.STEP_ROOT_OPEN):
         verb = "bind" if step == lib.STEP_ROOT_BIND else "open"
         path = args[0] if args else "/"  # the new root, once it was entered
         return f"error preparing rootfs: {verb} {path}: {why}"
-    if step == lib.STEP_HIDE:
-        return f"error jailing process inside rootfs: unmount {args[0]}: {why}"
-    if step == lib.STEP_MASK:
-        return f"can't mask path {args[0]}: {why}"
-    if step == lib.STEP_READONLY:
-        return f"can't make {args[0]} read-only: {why}"
-    if step == lib.STEP_RELABEL:
-        # Only after a mount of this kind.
-        where = f'error mounting "mqueue" to rootfs at "{args[0]}"'
-        return f"{where}: setxattr(label={args[1]}) {args[0]}: {why}"
-    if step == lib.STEP_REMOUNT:
-        return f"can't remount {args[0]} read-only: {why}"
-    if step in (lib.STEP_MKDIR, lib.STEP_TARGET):
-        return f"mkdir {args[0]}: {why}"
     if step == lib.STEP_IDMAP:  # of a source; a mount has its own words
         return f"failed to set MOUNT_ATTR_IDMAP on {args[0]}: {idmap(why, value)}"
-    if step == lib.STEP_MOUNT:
-        return f"open_tree {args[0]}: {why}"
-    if step == lib.STEP_CHDIR:
-        return f'chdir to cwd ("{args[0]}") set in config.json failed: {why}'
     if step == lib.STEP_CWD_OUTSIDE:
         return (
             "current working directory is outside of container mount namespace root "
