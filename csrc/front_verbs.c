@@ -240,11 +240,14 @@ static int split_labels(const struct record *record, struct annotation *ret,
 
 int print_all(const char *data, size_t len)
 {
+	struct pollfd room = { .fd = STDOUT_FILENO, .events = POLLOUT };
 	size_t done = 0;
 	ssize_t n;
 
 	while (done < len) {
 		n = write(STDOUT_FILENO, data + done, len - done);
+		if (n < 0 && errno == EAGAIN) /* others have the pipe, too, and made it so */
+			n = poll(&room, 1, -1) < 0 ? -1 : 0;
 		if (n < 0 && errno != EINTR)
 			return done ? 1 : DECLINE;
 		done += n > 0 ? (size_t)n : 0;

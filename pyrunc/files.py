@@ -71,7 +71,14 @@ def write_all(fd: int, data: bytes) -> None:
     """Write everything, however many calls that takes."""
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:  # others have the pipe, too, and one of them made it so
+            import select
+
+            room = select.poll()
+            room.register(fd, select.POLLOUT)
+            room.poll()
 
 
 def show(data: bytes) -> None:

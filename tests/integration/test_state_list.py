@@ -173,3 +173,26 @@ def test_nobody_reads(pyrunc, bundle, verb):
     os.close(writer)
     assert done.stderr == b""
     assert done.returncode in (141, -signal.SIGPIPE)
+
+
+@pytest.mark.parametrize("front", ["native", "python"])
+def test_a_pipe_that_does_not_block_is_waited_for(pyrunc, bundle, monkeypatch, front):
+    """Whoever shares stdout may have made it so; what did not fit was lost, or an error."""
+    name = pyrunc.create(bundle)
+    monkeypatch.setenv("PYRUNC_FRONT", front)
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    with open(reader, "rb") as source:
+        try:
+            while True:
+                os.write(writer, bytes(4096))
+        except BlockingIOError:
+            pass
+        process = pyrunc.popen("state", name, stdout=writer, stderr=subprocess.PIPE)
+        os.close(writer)
+        wait_for(lambda: "poll" in read(f"/proc/{process.pid}/wchan"), what="wait for room")
+        os.set_blocking(reader, True)
+        shown = source.read().strip(b"\0")
+        assert process.communicate()[1] == b""
+    assert json.loads(shown)["id"] == name
+    assert process.returncode == 0
+    monkeypatch.delenv("PYRUNC_FRONT")
