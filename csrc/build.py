@@ -36,7 +36,15 @@ INIT_SOURCES = [
     "mount.c",
     "path.c",
 ]
-FRONT_SOURCES = ["front.c", "front_record.c", "front_verbs.c", "front_cgroup.c"]
+FRONT_SOURCES = [
+    "front.c",
+    "front_record.c",
+    "front_verbs.c",
+    "front_cgroup.c",
+    "front_exec.c",
+    "front_relay.c",
+    "core.c",
+]
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wvla"]
 INIT_FLAGS = [
     *WARNINGS,
@@ -54,6 +62,7 @@ INIT_FLAGS = [
     "-no-pie",
     "-Wl,--gc-sections,--build-id=none,-z,noseparate-code,-z,noexecstack,-z,norelro,-s",
 ]
+FRONT_FLAGS = ["-O2", "-ffunction-sections", "-Wl,--gc-sections"]  # it needs little of core.c
 
 
 def _read(name: str) -> str:
@@ -109,7 +118,7 @@ def build_front(output: str) -> None:
     """Compile the `pyrunc` command to `output`, for the running interpreter's version."""
     output = os.path.abspath(output)
     version = sysconfig.get_python_version()
-    _compile(output, [*WARNINGS, "-O2", f'-DPYTHON_VERSION="{version}"', *FRONT_SOURCES])
+    _compile(output, [*WARNINGS, *FRONT_FLAGS, f'-DPYTHON_VERSION="{version}"', *FRONT_SOURCES])
 
 
 core_ffi = _core_ffi()

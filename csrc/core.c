@@ -1,4 +1,4 @@
-/* core.c - see core.h.  Runs inside the Python process, on the host, and nowhere else. */
+/* core.c - see core.h.  Runs inside the Python process or the front, on the host, and nowhere else. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

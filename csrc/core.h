@@ -1,5 +1,6 @@
 /*
  * core.h - what pyrunc._core offers Python: the few system calls it lacks, and no policy.
+ * The front uses some of it, too.
  *
  * build.py feeds the part below the marker to cffi.  Every function returns a result >= 0, or -errno.
  */

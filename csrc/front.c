@@ -6,7 +6,8 @@
  * sys.path.  The environment is passed on untouched, for hooks inherit it.
  *
  * The verbs engines call most take a millisecond instead when they have nothing unusual to do: start,
- * state, kill, delete (front_verbs.c), ps, pause, resume (front_cgroup.c).  PYRUNC_FRONT=python
+ * state, kill, delete (front_verbs.c), ps, pause, resume (front_cgroup.c), and exec of what it was
+ * asked before (front_exec.c).  PYRUNC_FRONT=python
  * switches that off; PYRUNC_FRONT=native makes declining an exit with status 252, for tests.
  */
 #ifndef _GNU_SOURCE
@@ -67,6 +68,29 @@ static bool find_site(const char *prefix, char site[PATH_MAX])
 	return false;
 }
 
+static bool find_prefix(char prefix[PATH_MAX])
+{
+	ssize_t len = readlink("/proc/self/exe", prefix, PATH_MAX - 1);
+
+	if (len <= 0)
+		return false;
+	prefix[len] = '\0';
+	parent(prefix);
+	parent(prefix);
+	return true;
+}
+
+bool locate(const char *file, char path[PATH_MAX])
+{
+	char prefix[PATH_MAX];
+
+	if (!find_prefix(prefix) || !find_site(prefix, path) ||
+	    strlen(path) + strlen(file) >= PATH_MAX)
+		return false;
+	(void)strcat(path, file);
+	return true;
+}
+
 /*
  * A virtual environment's python is a link to the real one; following it keeps pyvenv.cfg, and what it
  * would have the interpreter do, out of the picture.
@@ -110,16 +134,13 @@ static int run_python(int argc, char **argv, char **envp)
 	char *const code = block_interrupts() ? CODE UNBLOCK MAIN : CODE MAIN;
 	char *const fixed[] = { python, "-I", "-S", "-X", "utf8", "-c", code, site };
 	const int n = sizeof(fixed) / sizeof(fixed[0]);
-	ssize_t len = readlink("/proc/self/exe", prefix, sizeof(prefix) - 1);
+	const bool found = find_prefix(prefix);
 
-	if (len <= 0 || argc > MAX_ARGUMENTS - n - 1) {
+	if (!found || argc > MAX_ARGUMENTS - n - 1) {
 		(void)dprintf(STDERR_FILENO, "pyrunc: %s\n",
-			      len <= 0 ? "/proc/self/exe cannot be read" : "too many arguments");
+			      found ? "too many arguments" : "/proc/self/exe cannot be read");
 		return 1;
 	}
-	prefix[len] = '\0';
-	parent(prefix);
-	parent(prefix);
 	if (!find_site(prefix, site) || !find_python(prefix, python)) {
 		(void)dprintf(STDERR_FILENO,
 			      "pyrunc: the package pyrunc or its python" PYTHON_VERSION
@@ -194,6 +215,31 @@ static bool valid_id(const char *id)
 		       strlen(id);
 }
 
+/* exec's flags come before the id; what comes after it is the command, whatever it looks like. */
+static bool take_exec(char **at, struct request *ret)
+{
+	while (*at && **at == '-') {
+		int taken = take_value(&at, "process", &ret->process);
+
+		if (!taken)
+			taken = take_value(&at, "p", &ret->process);
+		if (!taken)
+			taken = take_value(&at, "pid-file", &ret->pid_file);
+		if (taken < 0)
+			return false;
+		if (taken)
+			continue;
+		if (!is_flag(*at, "detach") && !is_flag(*at, "d"))
+			return false;
+		ret->detach = true;
+		at++;
+	}
+	ret->id = *at;
+	ret->words = at + 1;
+	return valid_id(ret->id) && (!ret->process || *ret->process) &&
+	       (!ret->pid_file || *ret->pid_file);
+}
+
 static bool take_verb(char **at, struct request *ret)
 {
 	bool kill_verb, delete_verb;
@@ -202,6 +248,8 @@ static bool take_verb(char **at, struct request *ret)
 	if (!*at)
 		return false;
 	ret->verb = *at++;
+	if (!strcmp(ret->verb, "exec"))
+		return take_exec(at, ret);
 	kill_verb = !strcmp(ret->verb, "kill");
 	delete_verb = !strcmp(ret->verb, "delete");
 	while (!strcmp(ret->verb, "ps") && *at && taken > 0) {
@@ -275,7 +323,7 @@ static int run_native(char **argv)
 	} verbs[] = {
 		{ "start", verb_start },   { "state", verb_state }, { "kill", verb_kill },
 		{ "delete", verb_delete }, { "ps", verb_ps },       { "pause", verb_pause },
-		{ "resume", verb_resume },
+		{ "resume", verb_resume }, { "exec", verb_exec },
 	};
 	struct request request = { 0 };
 	const char *notify = getenv("NOTIFY_SOCKET");

@@ -5,6 +5,8 @@
  *     front_record.c  read a container's record
  *     front_verbs.c   start, state, kill, delete
  *     front_cgroup.c  ps, pause, resume
+ *     front_exec.c    exec of what Python has planned before
+ *     front_relay.c   its foreground
  *
  * Rule: the front may decline, it may never differ.  Whatever it does not know to the last detail it
  * leaves to Python, which gets the same argv.  It says so by returning DECLINE.
@@ -13,6 +15,7 @@
 #define PYRUNC_FRONT_H
 
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,9 +32,13 @@ enum {
 /* What argv asked for.  Strings belong to argv. */
 struct request {
 	const char *root, *verb, *id, *log;
-	const char *signal; /* kill: as typed; NULL: SIGTERM */
-	const char *format; /* ps: as typed */
-	bool force;         /* delete */
+	const char *signal;             /* kill: as typed; NULL: SIGTERM */
+	const char *format;             /* ps: as typed */
+	bool force;                     /* delete */
+	const char *process, *pid_file; /* exec; NULL: not given */
+	char *const *words;             /* exec: the command, which ends with NULL */
+	bool detach;                    /* exec */
+	uint64_t pid, start;            /* delete: only the container of this process; 0: any */
 };
 
 enum status {
@@ -67,7 +74,27 @@ static inline void cleanup_fd_(const int *fd)
 }
 #define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 
+/* One direction: what was read from `source` and still has to go to `sink`. */
+struct copy {
+	int source, sink;
+	bool ended;
+	bool held; /* what is there to read is typed to another job */
+	const char *at;
+	size_t left;
+	char data[65536];
+};
+
+struct foreground {
+	struct copy copies[3];
+	int stdio[3]; /* the container's */
+	int events;
+	sigset_t mask; /* as it was */
+};
+
 bool text_is(const struct text *text, const char *s);
+
+/* front.c: the path of a file of the package, as "/pyrunc/cli.py". */
+bool locate(const char *file, char path[PATH_MAX]);
 
 /* front_record.c: false for anything but a record exactly as container.py writes it. */
 bool record_parse(char *data, size_t len, struct record *ret);
@@ -77,13 +104,22 @@ bool record_load(int directory, const char *id, struct record *ret);
 int open_directory(const struct request *request, char path[PATH_MAX]);
 int lock_directory(const struct request *request, char path[PATH_MAX], bool shared);
 ssize_t read_small(const char *path, char *to, size_t size);
+int process_alive(const struct record *record);
+int send_signal(int pidfd, int number);
 enum status observe(int directory, const struct record *record);
 int print_all(const char *data, size_t len);
 
 /* front_cgroup.c: surely not frozen? */
 bool cgroup_thawed(const struct record *record);
 
-/* DONE, or DECLINE. */
+/* front_relay.c */
+int exit_code(int status);
+bool foreground_open(struct foreground *f);
+void foreground_spawned(const struct foreground *f);
+int foreground_serve(struct foreground *f, pid_t pid, int pidfd);
+void foreground_drain(struct foreground *f);
+
+/* DONE, or DECLINE; exec: or its exit status. */
 int verb_start(const struct request *request);
 int verb_state(const struct request *request);
 int verb_kill(const struct request *request);
@@ -91,5 +127,6 @@ int verb_delete(const struct request *request);
 int verb_ps(const struct request *request);
 int verb_pause(const struct request *request);
 int verb_resume(const struct request *request);
+int verb_exec(const struct request *request);
 
 #endif

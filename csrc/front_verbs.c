@@ -73,7 +73,7 @@ ssize_t read_small(const char *path, char *to, size_t size)
 }
 
 /* Is this very process (not a later one of the same number) there?  1, 0, or -1: cannot tell. */
-static int alive(const struct record *record)
+int process_alive(const struct record *record)
 {
 	char path[64], text[4096], *at, *save = NULL;
 	ssize_t n;
@@ -106,7 +106,7 @@ enum status observe(int directory, const struct record *record)
 
 	if (!cgroup_thawed(record))
 		return UNSURE;
-	switch (alive(record)) {
+	switch (process_alive(record)) {
 	case 0:
 		return STOPPED;
 	case 1:
@@ -129,14 +129,14 @@ static int open_init(const struct record *record)
 {
 	int fd = (int)syscall(SYS_pidfd_open, (pid_t)record->pid, 0);
 
-	if (fd >= 0 && alive(record) != 1) {
+	if (fd >= 0 && process_alive(record) != 1) {
 		(void)close(fd);
 		return -1;
 	}
 	return fd;
 }
 
-static int send_signal(int pidfd, int number)
+int send_signal(int pidfd, int number)
 {
 	return (int)syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0);
 }
@@ -350,7 +350,7 @@ static bool kill_init(const struct record *record)
 	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
 
 	if (pidfd < 0)
-		return alive(record) == 0;
+		return process_alive(record) == 0;
 	if (send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
 		return false;
 	return poll(&poll_fd, 1, PATIENCE_MS) == 1;
@@ -421,7 +421,15 @@ static bool scope_ended(const struct record *record)
 	return ended;
 }
 
-/* Does the directory hold the record and the fifo, and nothing else? */
+static bool is_plan(const char *name)
+{
+	return !strncmp(name, "exec-", 5);
+}
+
+/*
+ * Does the directory hold the record, the fifo and plans of exec, and nothing else?  The plans are
+ * removed here: they are never missed.
+ */
 static bool only_ours(int directory)
 {
 	int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -434,9 +442,12 @@ static bool only_ours(int directory)
 			(void)close(copy);
 		return false;
 	}
-	while (ours && (entry = readdir(list)))
+	while (ours && (entry = readdir(list))) {
+		if (is_plan(entry->d_name) && !unlinkat(directory, entry->d_name, 0))
+			continue;
 		ours = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
 		       !strcmp(entry->d_name, "state.json") || !strcmp(entry->d_name, "exec.fifo");
+	}
 	(void)closedir(list);
 	return ours;
 }

@@ -42,6 +42,7 @@ class Entry:
     given: the process object, complete.  stdio: its descriptors 0 to 2; -1: the same as ours.
     console: the socket for the master of its terminal; -1: the caller's socket, or no terminal.
     on_ready: called when everything is done but the execution of the program.
+    repeatable: whether the front could do again all that was done so far.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Entry:
         "given",
         "has_users",
         "id",
+        "index",
         "init",
         "lock",
         "nofile",
@@ -59,8 +61,10 @@ class Entry:
         "pid",
         "pid_file",
         "record",
+        "repeatable",
         "root",
         "rootless",
+        "source",
         "stdio",
     )
 
@@ -76,6 +80,7 @@ class Entry:
         self.console = -1
         self.on_ready: "Callable[[], None]" = lambda: None
         self.passed = 0
+        self.repeatable = False
         # Relative to where the caller stands, which is not the bundle.
         self.pid_file = attributes.absolute(opts["pid_file"]) if opts["pid_file"] else ""
 
@@ -116,6 +121,8 @@ class Entry:
                 raise self._explain(err) from err
             if self.pid_file and self.init:
                 attributes.pid_file(self.pid_file, self.init.pid)
+            if self.repeatable:
+                self._keep()
         except BaseException:
             self.abandon()
             raise
@@ -126,6 +133,8 @@ class Entry:
         facts = host.facts(*plan_exec.facts_for(self.given))
         spec.check_labels(self.given, facts)
         initial, final = process.affinity(self.given)
+        if initial or final:
+            self.repeatable = False
         if initial:  # init has it from us, until it enters the container's cpuset
             attributes.affinity(0, initial)
 
@@ -146,16 +155,33 @@ class Entry:
                 if final:
                     attributes.affinity(init.pid, final)
                 elif not initial:
-                    attributes.forget_affinity(init.pid, _warn)
+                    attributes.forget_affinity(init.pid, self._warn)
 
         self.init = self._spawn(facts)
-        handshake.converse(self.init, on_sync, _warn, self._unlock_paused, self._on_listener)
+        handshake.converse(self.init, on_sync, self._warn, self._unlock_paused, self._on_listener)
 
     def _on_listener(self, init: handshake.Init, fd: int) -> None:
         from pyrunc import agent
 
+        self.repeatable = False
         state = container.hook_state(self.record, "running", self.pid)
         agent.hand_over(self.config["seccomp"], state, init, fd)
+
+    def _keep(self) -> None:
+        """Leave the plan for the front, which can do without us what it has seen done."""
+        from pyrunc import replay
+
+        simple = (self.record.get("pyrunc") or {}).get("simple")
+        if self.init and simple and not (self.has_users or self.nofile or self.rootless):
+            replay.store(
+                f"{self.root}/{self.id}",
+                self.source,
+                None if self.opts["process"] else self.opts["args"][1:],
+                self.index,
+                self.record["cgroup_paths"],
+                self.given.get("oomScoreAdj"),
+                self.init.plan.encode(),
+            )
 
     def abandon(self) -> None:
         """Kill a process that could not be set up completely."""
@@ -173,7 +199,8 @@ class Entry:
     def _process(self) -> "Doc":
         """The process object: that of --process, or the bundle's as the flags change it."""
         if self.opts["process"]:
-            given = spec.load_process(self.opts["process"])
+            self.source = self.opts["process"], spec.read_process(self.opts["process"])
+            given = spec.parse_process(self.source[1], self.source[0])
             return plan_exec.inherited(given, self.config)
         template = self._template()
         given = plan_exec.with_options(template, *self._options())
@@ -204,7 +231,8 @@ class Entry:
 
             raise blame.os_error("chdir", bundle, err) from err
         file = (self.record.get("pyrunc") or {}).get("config") or spec.FILE
-        template: "Doc" = spec.load(file)["process"]
+        self.source = file, spec.read(file)
+        template: "Doc" = spec.parse(self.source[1], file)["process"]
         return template
 
     # --- the way in ---
@@ -213,6 +241,7 @@ class Entry:
         """Open what the plan's descriptors are, make the plan, and start init with both."""
         fds: "list[int]" = []
         index: "dict[Any, Any]" = {}
+        self.index = index
         try:
             open_namespaces(self.record, NAMES, index, fds)
             self.has_users = ("ns", "user") in index
@@ -254,7 +283,7 @@ class Entry:
             }
             plan = plan_exec.for_exec(self.given, self.config, facts, opts)
             for text in plan.warnings:
-                _warn(text)
+                self._warn(text)
             score = self.given.get("oomScoreAdj") if self.rootless else None
             return handshake.spawn(plan, fds, self.stdio, handshake.BASE + self.passed, score)
         finally:
@@ -294,6 +323,12 @@ class Entry:
             if fs.oom_killed(self.record["cgroup_paths"]):
                 text += " (possibly OOM-killed)"
         return Error(START_FAILED + text)
+
+    def _warn(self, text: str) -> None:
+        from pyrunc import log
+
+        self.repeatable = False
+        log.warning(text)
 
     def _unlock_paused(self) -> None:
         """Let go of the lock if the container is paused: init is frozen until a `resume`."""
@@ -339,9 +374,3 @@ def check_alive(record: "Doc") -> None:
     """Refuse a container whose first process has ended."""
     if not procfs.alive(record["init_process_pid"], record["init_process_start"]):
         raise Error(STOPPED)
-
-
-def _warn(text: str) -> None:
-    from pyrunc import log
-
-    log.warning(text)

@@ -61,12 +61,21 @@ def enter(bundle: str) -> str:
 
 def load(path: str = FILE) -> "Doc":
     """The spec of a bundle, which is the current directory, or one from elsewhere."""
+    return parse(read(path), path)
+
+
+def read(path: str) -> bytes:
+    """The text of a spec."""
     try:
-        data = files.read(path)
+        return files.read(path)
     except FileNotFoundError:
         raise Error(f"JSON specification file {path} not found") from None
     except OSError as err:
         raise Error.os("open", path, err) from err
+
+
+def parse(data: bytes, path: str) -> "Doc":
+    """The spec that was read from path."""
     doc = _decode(data, path, "config")
     if doc is None:
         raise Error("config cannot be null")
@@ -83,14 +92,23 @@ def _read_as_of(doc: "Doc", version: str) -> None:
             del pids["limit"]
 
 
-def load_process(path: str) -> "Doc":
-    """A process object in a file of its own."""
+def read_process(path: str) -> bytes:
+    """The text of a process object in a file of its own."""
     try:
-        data = files.read(path)
+        return files.read(path)
     except OSError as err:
         from pyrunc import blame
 
         raise blame.os_error("open", path, err) from err
+
+
+def load_process(path: str) -> "Doc":
+    """A process object in a file of its own."""
+    return parse_process(read_process(path), path)
+
+
+def parse_process(data: bytes, path: str) -> "Doc":
+    """The process object that was read from path."""
     doc = _decode(data, path, "process") or {}
     check_process(doc)
     return doc

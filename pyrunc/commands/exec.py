@@ -68,6 +68,10 @@ COMMAND = Command(
 )
 
 
+# The flags that the front knows; see front_exec.c.
+REPEATABLE = {"detach", "pid-file", "process"}
+
+
 def run(opts: "dict[str, Any]") -> int:
     """Run a process in the container opts["args"][0]; its exit status unless it is detached."""
     from pyrunc.enter import Entry
@@ -75,6 +79,7 @@ def run(opts: "dict[str, Any]") -> int:
 
     try:
         entry = Entry(opts)
+        entry.repeatable = opts["given"] <= REPEATABLE
         try:
             entry.look()
             if not opts["detach"]:

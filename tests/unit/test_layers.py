@@ -27,6 +27,7 @@ RANKS = {
     ),  # verbs' stories about a container
     **dict.fromkeys("child guest".split(), 2.4),  # the API's
     "agent": 2.4,
+    "replay": 2.4,
     "passed": 2.4,
     "console": 2.4,  # the foreground of run and exec: relays for a process that init became
     "container": 2,
