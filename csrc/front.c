@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /* The hook: one line, too, where there is no memory left for cli.py, or for its words. */
 #define CODE                                                                                       \
@@ -68,13 +69,18 @@ static bool find_site(const char *prefix, char site[PATH_MAX])
 	return false;
 }
 
+static bool find_self(char path[PATH_MAX])
+{
+	ssize_t len = readlink("/proc/self/exe", path, PATH_MAX - 1);
+
+	path[len > 0 ? len : 0] = '\0';
+	return len > 0;
+}
+
 static bool find_prefix(char prefix[PATH_MAX])
 {
-	ssize_t len = readlink("/proc/self/exe", prefix, PATH_MAX - 1);
-
-	if (len <= 0)
+	if (!find_self(prefix))
 		return false;
-	prefix[len] = '\0';
 	parent(prefix);
 	parent(prefix);
 	return true;
@@ -127,14 +133,17 @@ static bool block_interrupts(void)
 	return !sigprocmask(SIG_BLOCK, &set, &before) && !sigismember(&before, SIGINT);
 }
 
-static int run_python(int argc, char **argv, char **envp)
+/* ended: `ended=`, and whose container has to be removed, if that is what Python is wanted for. */
+static int run_python(int argc, char **argv, char **envp, char *ended)
 {
 	static char prefix[PATH_MAX], site[PATH_MAX], python[PATH_MAX];
 	static char *args[MAX_ARGUMENTS];
+	static char self[PATH_MAX + 8] = "front=";
 	char *const code = block_interrupts() ? CODE UNBLOCK MAIN : CODE MAIN;
-	char *const fixed[] = { python, "-I", "-S", "-X", "utf8", "-c", code, site };
+	char *const fixed[] = { python, "-I", "-S",  "-X", "utf8", "-X",
+				self,   "-X", ended, "-c", code,   site };
 	const int n = sizeof(fixed) / sizeof(fixed[0]);
-	const bool found = find_prefix(prefix);
+	const bool found = find_self(self + strlen(self)) && find_prefix(prefix);
 
 	if (!found || argc > MAX_ARGUMENTS - n - 1) {
 		(void)dprintf(STDERR_FILENO, "pyrunc: %s\n",
@@ -363,14 +372,83 @@ static void fill_stdio(void)
 	(void)close(fd);
 }
 
+/* --- the foreground of a process that stays --- */
+
+/* A container whose process has ended goes, by itself or with Python. */
+static void remove_ended(char **argv, char *path, struct request *request)
+{
+	char *slash = strrchr(path, '/'), ended[PATH_MAX + 64];
+	pid_t child;
+	int argc = 0;
+
+	if (!slash)
+		return;
+	(void)snprintf(ended, sizeof(ended), "ended=%llu %llu %s", (unsigned long long)request->pid,
+		       (unsigned long long)request->start, path);
+	*slash = '\0';
+	request->root = path;
+	request->id = slash + 1;
+	if (verb_delete(request) == DONE)
+		return;
+	child = fork();
+	if (!child) {
+		while (argv[argc])
+			argc++;
+		_exit(run_python(argc, argv, environ, ended));
+	}
+	(void)waitpid(child, NULL, 0);
+}
+
+static void keep_private(int fd)
+{
+	if (fd > STDERR_FILENO)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* handover.py has made us of the Python that ran or executed a process; we go on with its relay. */
+static int take_over(char **argv, const char *told)
+{
+	static struct foreground f;
+	struct request request = { 0 };
+	struct copy *c = f.copies;
+	unsigned long long start;
+	int pid, pidfd, status, n = 0;
+	char *path;
+
+	if (sscanf(told, "%d %d %d %d %d %d %d %d %d %llu %n", &c[0].source, &c[0].sink,
+		   &c[1].source, &c[1].sink, &c[2].source, &c[2].sink, &f.events, &pidfd, &pid,
+		   &start, &n) != 10 ||
+	    !(path = strdup(told + n)))
+		return 1;
+	(void)unsetenv("PYRUNC_FOREGROUND");
+	/* Python keeps them to itself, and so do we. */
+	for (int i = 0; i < 3; i++) {
+		c[i].ended = c[i].source < 0;
+		keep_private(c[i].source);
+		keep_private(c[i].sink);
+	}
+	keep_private(f.events);
+	keep_private(pidfd);
+	status = foreground_serve(&f, pid, pidfd);
+	request.pid = (uint64_t)pid;
+	request.start = start;
+	if (*path)
+		remove_ended(argv, path, &request);
+	foreground_drain(&f);
+	return exit_code(status);
+}
+
 int main(int argc, char **argv, char **envp)
 {
 	const char *side = getenv("PYRUNC_FRONT");
 	/* A write that fails is told in words; Python sees to that by itself. */
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, pipe, size;
+	char ended[] = "ended=";
 	int status = DECLINE;
 
 	fill_stdio();
+	if (getenv("PYRUNC_FOREGROUND"))
+		return take_over(argv, getenv("PYRUNC_FOREGROUND"));
 	if (!side || strcmp(side, "python")) {
 		(void)sigaction(SIGPIPE, &ignore, &pipe);
 		(void)sigaction(SIGXFSZ, &ignore, &size);
@@ -380,5 +458,5 @@ int main(int argc, char **argv, char **envp)
 		if (status == DECLINE && side && !strcmp(side, "native"))
 			status = EXIT_DECLINED;
 	}
-	return status == DECLINE ? run_python(argc, argv, envp) : status;
+	return status == DECLINE ? run_python(argc, argv, envp, ended) : status;
 }

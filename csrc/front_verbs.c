@@ -460,7 +460,11 @@ int verb_delete(const struct request *request)
 	enum status now;
 	unsigned int i;
 
-	if (directory < 0 || !record_load(directory, request->id, &record) || !only_ours(directory))
+	if (directory < 0 || !record_load(directory, request->id, &record))
+		return DECLINE;
+	if (request->pid && (record.pid != request->pid || record.start != request->start))
+		return DONE; /* another one has got its name meanwhile */
+	if (!only_ours(directory))
 		return DECLINE;
 	now = observe(directory, &record);
 	if (now == UNSURE || (now == RUNNING && !request->force))

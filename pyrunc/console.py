@@ -123,9 +123,10 @@ class Foreground:
                 Copy(os.dup(master), relay.outlet(1)),
             ]
 
-    def serve(self, init: handshake.Init) -> "int | None":
+    def serve(self, init: handshake.Init, leaves: "tuple[str, int] | None" = None) -> "int | None":
         """Relay and forward until the container's process has ended; its wait status.
 
+        leaves: as for handover.give(); None: that is not for it to take.
         None: SIGINT told us, as it does with a terminal, to leave it alone.
         """
         named = False
@@ -138,6 +139,10 @@ class Foreground:
             if ready is None:
                 # Only who stays is looked at; importing prctl costs what a short process takes.
                 if not named:
+                    if leaves and not (self._terminal or self.notify):
+                        from pyrunc import handover
+
+                        handover.give(self._copies, self._events, (init.pid, init.pidfd), leaves)
                     _show_name()
                 named = True
                 waiting = waiting and not self._take_terminal()

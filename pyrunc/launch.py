@@ -199,8 +199,7 @@ class Launch:
     def start(self) -> None:
         """Let init run the program (the `start` of `run`, which already holds the lock)."""
         try:
-            fifo = container.open_fifo(self.root, self.record)
-            container.release(self.root, self.record, fifo)
+            container.release(self.root, self.record, container.open_fifo(self.root, self.record))
             container.poststart(self.record)
         except BaseException:
             self.roll_back()
@@ -217,20 +216,6 @@ class Launch:
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
-
-    def remove(self) -> None:
-        """Remove the container after the end of its process, unless another command has done so."""
-        try:
-            self.lock = container.lock(self.root, self.id)
-        except Error:
-            return
-        try:
-            found = container.load(self.root, self.id)
-            mark = ("init_process_pid", "init_process_start", "created")
-            if all(found[key] == self.record[key] for key in mark):
-                container.destroy(self.root, self.record, force=True)
-        except Error as err:
-            log.warning(err.message)
 
     def _adopt_mappings(self) -> None:
         """If a user namespace is joined, its ID maps become those of the container."""
@@ -391,3 +376,19 @@ class Launch:
         if cgroups.pids(self.paths):  # a container without a pid namespace of its own
             cgroups.kill_all(self.paths, 9)
         self.driver.remove()
+
+
+def remove(root: str, id: str, record: "dict[str, Any]") -> None:
+    """Remove a container after the end of its process, unless another command has done so."""
+    try:
+        lock = container.lock(root, id)
+    except Error:
+        return
+    try:
+        found = container.load(root, id)
+        if all(found[key] == record[key] for key in ("init_process_pid", "init_process_start")):
+            container.destroy(root, found, force=True)
+    except Error as err:
+        log.warning(err.message)
+    finally:
+        os.close(lock)

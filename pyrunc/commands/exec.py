@@ -103,7 +103,7 @@ def _foreground(entry: "Entry") -> int:
         entry.on_ready = foreground.spawned
         entry.start()
         assert entry.init is not None
-        status = foreground.serve(entry.init)
+        status = foreground.serve(entry.init, ("", 0))
         foreground.drain()
         return console.exit_code(status)
     finally:

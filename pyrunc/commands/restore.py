@@ -67,6 +67,7 @@ def run(opts: "dict[str, Any]") -> int:
 def _foreground(launch: "Restore") -> int:
     """Restore and wait; then remove the container."""
     from pyrunc import console
+    from pyrunc.launch import remove
 
     foreground = console.Foreground(launch.terminal)
     try:
@@ -77,7 +78,7 @@ def _foreground(launch: "Restore") -> int:
         assert launch.init is not None
         status = foreground.serve(launch.init)
         if status is not None:
-            launch.remove()
+            remove(launch.root, launch.id, launch.record)
         foreground.drain()
         return console.exit_code(status)
     finally:

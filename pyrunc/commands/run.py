@@ -1,5 +1,8 @@
 """`run`: create a container and start it; wait for it and remove it unless told otherwise."""
 
+import os
+import sys
+
 from pyrunc.commands import (
     BUNDLE,
     CONFIG,
@@ -45,9 +48,15 @@ def run(opts: "dict[str, Any]") -> int:
     from pyrunc import handshake
     from pyrunc._core import lib
     from pyrunc.errors import Error
-    from pyrunc.launch import Launch
+    from pyrunc.launch import Launch, remove
 
     try:
+        ended = str(sys._xoptions.get("ended", ""))
+        if ended:  # the front, which took over from us, cannot remove this container
+            pid, start, path = ended.split(" ", 2)
+            mark = {"init_process_pid": int(pid), "init_process_start": int(start)}
+            remove(*os.path.split(path), mark)
+            return 0
         launch = Launch(opts)
         if not opts["no_subreaper"]:
             handshake.check(lib.core_subreaper(1), "prctl subreaper")
@@ -67,6 +76,7 @@ def run(opts: "dict[str, Any]") -> int:
 def _foreground(launch: "Launch", keep: bool) -> int:
     """Create, start and wait; then remove the container, unless it shall be kept."""
     from pyrunc import console
+    from pyrunc.launch import remove
 
     foreground = console.Foreground(launch.terminal)
     try:
@@ -77,9 +87,13 @@ def _foreground(launch: "Launch", keep: bool) -> int:
         launch.unlock()
         foreground.notify = launch.notify
         assert launch.init is not None
-        status = foreground.serve(launch.init)
+        start = launch.record["init_process_start"]
+        leaves = ("" if keep else f"{launch.root}/{launch.id}", start)
+        # Where we are now, a relative name of the log would be another one.
+        known = launch.opts["log"][:1] in ("", "/")
+        status = foreground.serve(launch.init, leaves if known else None)
         if status is not None and not keep:
-            launch.remove()
+            remove(launch.root, launch.id, launch.record)
         foreground.drain()
         return console.exit_code(status)
     finally:

@@ -76,7 +76,9 @@ def test_a_process_file_that_can_be_read_once_is_left_for_python(pyrunc, native,
 
 
 def test_what_the_program_sees_is_the_same(pyrunc, native, bundle):
-    bundle.process.update(noNewPrivileges=True, oomScoreAdj=500, cwd="/tmp", env=["A=B", "PATH=/bin"])
+    bundle.process.update(
+        noNewPrivileges=True, oomScoreAdj=500, cwd="/tmp", env=["A=B", "PATH=/bin"]
+    )
     bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
     bundle.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [5], "umask": 0o77}
     bundle.process["capabilities"] = {kind: ["CAP_KILL"] for kind in ("bounding", "permitted")}
@@ -86,7 +88,9 @@ def test_what_the_program_sees_is_the_same(pyrunc, native, bundle):
     }
     name = pyrunc.up(bundle.args("sleep", "1000"))
     script = "mkdir /tmp/x; id; umask; pwd; env; ulimit -a; cat /proc/self/oom_score_adj "
-    script += "/proc/self/cgroup; grep -E '^(Cap|Seccomp|NoNew|Groups|Cpus|Shd|Sig)' /proc/self/status"
+    script += (
+        "/proc/self/cgroup; grep -E '^(Cap|Seccomp|NoNew|Groups|Cpus|Shd|Sig)' /proc/self/status"
+    )
     script += "; for ns in /proc/self/ns/*; do readlink $ns; done; ls /proc/self/fd"
     words = ("exec", name, "sh", "-c", f"({script}) 2>&1")
     first, again = pyrunc(*words), native(*words)

@@ -227,3 +227,111 @@ def test_a_stuck_terminal_as_stdout_does_not_keep_signals_away(pyrunc, bundle):
     process.terminate()
     assert process.wait(5) == 128 + signal.SIGTERM
     os.close(master)
+
+
+# --- who stays ---
+
+
+def stay(pyrunc, bundle, *options, globals=(), **streams):
+    """A `run` that waits so long already that the front has taken it over."""
+    name = pyrunc.id()
+    command = [pyrunc.command, "--root", pyrunc.root, *globals, "run", "--bundle", bundle.save()]
+    process = subprocess.Popen([*command, *options, name], stdin=subprocess.DEVNULL, **streams)
+    wait_for(lambda: is_front(process.pid))
+    return name, process
+
+
+def is_front(pid):
+    return "\0PYRUNC_FOREGROUND=" in "\0" + read(f"/proc/{pid}/environ")
+
+
+def test_who_stays_takes_little_memory(pyrunc, bundle):
+    name, process = stay(pyrunc, bundle.args("sleep", "1000"))
+    rows = dict(row.split(":") for row in read(f"/proc/{process.pid}/status").splitlines())
+    assert int(rows["VmRSS"].split()[0]) < 3000
+    assert rows["Name"].strip() == "pyrunc"
+    assert read(f"/proc/{process.pid}/cmdline").startswith(f"{pyrunc.command}\0--root\0")
+    pyrunc("kill", name, "KILL")
+    assert process.wait(20) == 137
+    assert name not in pyrunc.names()
+
+
+def test_who_stays_passes_everything_on(pyrunc, bundle):
+    script = "trap 'echo told; exit 7' TERM; echo up; read line; echo $line >&2; "
+    name = pyrunc.id()
+    process = pyrunc.popen(
+        *("run", "--bundle", bundle.sh(script + "while :; do sleep 0.01; done").save(), name),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"up\n"
+    wait_for(lambda: is_front(process.pid))
+    process.stdin.write(b"line\n")
+    process.stdin.flush()
+    assert process.stderr.readline() == b"line\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == (b"told\n", b"")
+    assert process.returncode == 7
+    assert name not in pyrunc.names()
+
+
+def test_an_exec_that_stays_takes_little_memory(pyrunc, bundle):
+    name = pyrunc.up(bundle.args("sleep", "1000"))
+    process = pyrunc.popen("exec", name, "sh", "-c", "sleep 1; exit 9", stdin=subprocess.DEVNULL)
+    wait_for(lambda: is_front(process.pid))
+    assert process.wait(20) == 9
+    assert pyrunc.status(name) == "running"
+
+
+def test_what_the_front_does_not_remove_python_does(pyrunc, bundle, tmp_path):
+    script = f"#!/bin/sh\ncat >{tmp_path}/told; env >{tmp_path}/env\n"
+    (tmp_path / "hook").write_text(script)
+    (tmp_path / "hook").chmod(0o755)
+    bundle.config["hooks"] = {"poststop": [{"path": str(tmp_path / "hook")}]}
+    name, process = stay(pyrunc, bundle.args("sleep", "1000"), env={"A": "B"})
+    pyrunc("kill", name, "KILL")
+    assert process.wait(20) == 137
+    assert name not in pyrunc.names()
+    assert '"stopped"' in read(tmp_path / "told")
+    assert {row for row in read(tmp_path / "env").splitlines() if "PWD" not in row} == {"A=B"}
+
+
+def test_what_cannot_be_removed_is_told_in_the_log(pyrunc, bundle, tmp_path):
+    (tmp_path / "hook").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "hook").chmod(0o755)
+    bundle.config["hooks"] = {"poststop": [{"path": str(tmp_path / "hook")}]}
+    globals = ("--log", tmp_path / "log")
+    name, process = stay(pyrunc, bundle.args("sleep", "1000"), globals=map(str, globals))
+    pyrunc("kill", name, "KILL")
+    assert process.wait(20) == 137
+    assert "error running poststop hook #0" in read(tmp_path / "log")
+
+
+def test_who_keeps_the_container_does_not_remove_it(pyrunc, bundle):
+    name, process = stay(pyrunc, bundle.args("sleep", "1000"), "--keep")
+    pyrunc("kill", name, "KILL")
+    assert process.wait(20) == 137
+    assert pyrunc.status(name) == "stopped"
+
+
+def test_who_stays_leaves_another_container_of_that_name_alone(pyrunc, bundle):
+    name, process = stay(pyrunc, bundle.sh("sleep 1000"))
+    os.kill(process.pid, signal.SIGSTOP)
+    pyrunc("delete", "--force", name)
+    pyrunc("create", "--bundle", bundle.path, name)
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(20) == 137
+    assert pyrunc.status(name) == "created"
+
+
+def test_a_log_that_would_be_another_keeps_python(pyrunc, bundle, tmp_path):
+    name = pyrunc.id()
+    command = [pyrunc.command, "--root", pyrunc.root, "--log", "log", "run", "--bundle"]
+    command += [bundle.sh("sleep 1").save(), name]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=tmp_path)
+    wait_for(lambda: "python" in os.readlink(f"/proc/{process.pid}/exe"))
+    wait_for(lambda: read(f"/proc/{process.pid}/comm") == "pyrunc\n", what="name of who stays")
+    assert not is_front(process.pid)
+    assert process.wait(20) == 0
+    assert not os.path.exists(f"{bundle.path}/log")

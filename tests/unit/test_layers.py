@@ -14,7 +14,7 @@ PURE = "plan plan_create plan_exec plan_mounts scheduling listing namespaces roo
 PURE += "process failures record exposition mounts_cgroup completion".split()
 HOST = "spec normal host cgroups hooks rdt criu processes netdevices userns".split()
 HOST += ["attributes", "seccomp", "seccomp_filter", "seccomp_bpf"]
-HOST += ["relay", "terminal", "descriptors", "notify", "mountpoints", "users"]
+HOST += ["relay", "handover", "terminal", "descriptors", "notify", "mountpoints", "users"]
 # What pure code may take from `os`, besides constants.
 LEXICAL = "path fspath fsencode fsdecode strerror makedev major minor".split()
 RANKS = {
