@@ -32,6 +32,7 @@ def run(name: str, hooks: "list[dict[str, Any]]", state: str) -> None:
 def try_all(name: str, hooks: "list[dict[str, Any]]", state: str) -> None:
     """Run every hook of one kind in order, whatever happens; each failure is a warning."""
     for index, hook in enumerate(hooks):
+        log.debug(f"running {name} hook #{index}: {hook['path']}")
         failure = run_one(hook, state)
         if failure:
             log.warning(f"error running {name} hook #{index}: {failure}")

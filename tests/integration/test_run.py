@@ -107,7 +107,8 @@ def test_children_left_behind_do_not_keep_it(pyrunc, bundle):
 
 def test_debug_tells_what_is_done(pyrunc, bundle, tmp_path):
     bundle.process["env"].append("PASSWORD=secret")
-    bundle.config["hooks"] = {"prestart": [{"path": "/bin/true"}]}
+    hook = {"path": "/bin/true"}
+    bundle.config["hooks"] = {"prestart": [hook], "poststop": [hook]}
     result = pyrunc("--debug", "run", "--bundle", bundle.args("true").save(), pyrunc.id())
     assert result.stdout == ""
     assert all(" level=debug " in line for line in result.stderr.splitlines())
@@ -121,7 +122,8 @@ def test_debug_tells_what_is_done(pyrunc, bundle, tmp_path):
     told += ["child process in init(): ready", "closing the pipe", 'msg="process exited"']
     at = [result.stderr.index(text) for text in told]
     assert at == sorted(at)
-    assert result.stderr.endswith(" status=0\n")
+    assert " status=0\n" in result.stderr
+    assert "running poststop hook #0: /bin/true" in result.stderr
 
 
 def test_debug_in_a_log_of_json_leaves_stderr_alone(pyrunc, bundle, tmp_path):
