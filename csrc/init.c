@@ -332,7 +332,7 @@ __attribute__((noreturn, used)) void init_main(long *stack)
 	(void)sys2(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	(void)sys2(__NR_prctl, PR_SET_DUMPABLE, 0);
 	(void)sys2(__NR_prctl, PR_SET_NAME, "pyrunc:init");
-	(void)sys1(__NR_umask, 0);
+	self.umask = (u64)sys1(__NR_umask, 0);
 	set_signals();
 	for (fd = self.base; fd < self.base + 2 + self.fds && err >= 0; fd++)
 		err = sys3(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC);

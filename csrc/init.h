@@ -38,6 +38,7 @@ struct init_state {
 	int base;   /* first descriptor that is ours: the socket */
 	int fds;    /* number of descriptors passed after the plan */
 	u32 clones; /* how many OP_CLONE led to this process */
+	u64 umask;  /* the caller's; ours is 0 until OP_UMASK */
 	int sock;
 	int procfs;         /* a procfs of our pid namespace that the container cannot touch */
 	int root;           /* O_PATH, the rootfs; after the pivot, "/" */

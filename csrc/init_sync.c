@@ -169,8 +169,10 @@ static void hook_child(const struct args *a, const int fds[3], int report)
 	/* Descriptors that are passed on to the program (--preserve-fds) are not for hooks. */
 	for (int fd = 3; fd < self.base; fd++)
 		(void)close_fd(fd);
-	if (self.host >= 0 && self.root >= 0)
-		(void)sys1(__NR_fchdir, self.root); /* createContainer: cwd is the rootfs */
+	if (self.host >= 0 && self.root >= 0) { /* createContainer: cwd is the rootfs */
+		(void)sys1(__NR_fchdir, self.root);
+		(void)sys1(__NR_umask, self.umask);
+	}
 	for (int fd = 0; fd < 3; fd++)
 		(void)sys3(__NR_dup3, fds[fd], fd, 0);
 	err = (s32)-exec_program(a->v[1].s, a, 7, a->v[5].u != 0);

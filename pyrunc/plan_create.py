@@ -125,8 +125,7 @@ def for_create(spec: "Doc", facts: "Doc", opts: "Doc") -> Plan:
         # The last writes to the tree are done.
         mounts.remount(plan, entries)
     rootfs.readonly_root(plan, spec["root"], has_mounts)
-    if has_mounts:
-        process.umask(plan, user)
+    process.umask(plan, user)
 
     # -- What needs privileges, but no mount.
     # "" means none; without a uts namespace it would be the host's name that becomes empty.

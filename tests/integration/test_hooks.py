@@ -88,6 +88,14 @@ def test_working_directories(pyrunc, bundle, hooks):
     assert read(f"{hooks.directory}/container") == bundle.rootfs + "\n"
 
 
+def test_the_callers_umask_is_that_of_hooks(pyrunc, bundle, hooks):
+    for kind in ("createRuntime", "createContainer"):
+        hooks.add(kind, f"umask > {hooks.directory}/{kind}")
+    pyrunc.create(bundle, umask=0o027)
+    for kind in ("createRuntime", "createContainer"):
+        assert read(f"{hooks.directory}/{kind}") == "0027\n"
+
+
 def test_namespaces(pyrunc, bundle, hooks):
     for kind in ("createRuntime", "createContainer"):
         hooks.add(kind, f"readlink /proc/self/ns/uts > {hooks.directory}/{kind}")

@@ -113,6 +113,15 @@ def test_umask_is_022_unless_configured(pyrunc, bundle):
     assert pyrunc.probe(bundle)["umask"] == 0o027
 
 
+@pytest.mark.parametrize(("configured", "seen"), [({}, "0022"), ({"umask": 0o027}, "0027")])
+def test_umask_without_a_mount_namespace(pyrunc, bundle, configured, seen):
+    bundle.namespace("mount", False).config["mounts"] = []
+    for key in ("maskedPaths", "readonlyPaths"):
+        del bundle.linux[key]
+    bundle.process["user"].update(configured)
+    assert pyrunc.run(bundle.sh("umask"), umask=0o077).stdout == f"{seen}\n"
+
+
 def test_capabilities(pyrunc, bundle):
     bundle.process["capabilities"] = {
         "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"],
