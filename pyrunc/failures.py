@@ -6,6 +6,7 @@ Imported after a failure or a warning only.
 from pyrunc import listing, mounts, namespaces, process, signals
 from pyrunc._core import lib
 from pyrunc.errors import strerror
+from pyrunc.log import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ LEADS = {
     lib.STEP_MKDIR: "mkdir {0}",
     lib.STEP_TARGET: "mkdir {0}",
     lib.STEP_MOUNT: "open_tree {0}",  # of a source
-    lib.STEP_CHDIR: 'chdir to cwd ("{0}") set in config.json failed',
 }
 
 
@@ -88,9 +88,9 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
     if name in ("mount", "bind") and step not in (lib.STEP_PLAN, lib.STEP_PROTOCOL):
         rootfs = next((op[1][0] for op in plan.ops if op[0] == "root"), "")
         what = mount(args, step, why, value, rootfs)
-        return f'error mounting "{args[0]}" to rootfs at "{args[1]}": {what}'
+        return f"error mounting {quote(args[0])} to rootfs at {quote(args[1])}: {what}"
     if name == "unmount":
-        return f'error unmounting "{args[0]}": {unmount(step, err, text)}'
+        return f"error unmounting {quote(args[0])}: {unmount(step, err, text)}"
     if name == "device":
         return f"error creating device nodes: {device(args, step, why)}"
     if step == lib.STEP_RLIMIT:
@@ -102,6 +102,8 @@ def word(  # noqa: PLR0917 - the members of init's message, in their order
     if name == "symlink":
         lead = "error setting up ptmx: " if args[1] == "/dev/ptmx" else ""
         return lead + symlink(args, step, why)
+    if step == lib.STEP_CHDIR:
+        return f"chdir to cwd ({quote(args[0])}) set in config.json failed: {why}"
     if step in LEADS:
         return f"{LEADS[step].format(*args)}: {why}"
     if lib.STEP_LOOKUP_NONE <= step <= lib.STEP_LOOKUP_RELATIVE:
@@ -275,17 +277,18 @@ def label(args: "Args", why: str) -> str:
 def lookup(args: "Args", step: int, why: str, text: str) -> str:
     """Why there is no program to execute."""
     name = text or args[0]
+    lead = f"exec: {quote(args[0])}"
     if step == lib.STEP_LOOKUP_NONE:
-        return f'exec: "{args[0]}": executable file not found in $PATH'
+        return f"{lead}: executable file not found in $PATH"
     if step == lib.STEP_LOOKUP_STAT:
-        return f'exec: "{args[0]}": stat {name}: {why}'
+        return f"{lead}: stat {name}: {why}"
     if step == lib.STEP_LOOKUP_RELATIVE:
-        return f'exec: "{args[0]}": cannot run executable found relative to current directory'
+        return f"{lead}: cannot run executable found relative to current directory"
     if why == strerror(EISDIR):
         # runc since 1.2 says no more than this.  Engines look for what older ones said, to exit
         # with 126: Docker before 25, and Podman for an exec.
         why += ": permission denied"
-    return f'exec: "{args[0]}": {why}'
+    return f"{lead}: {why}"
 
 
 def other(args: "Args", step: int, err: int, value: int) -> str:

@@ -217,7 +217,16 @@ def test_paths_that_are_no_text():
     sentence = word(
         lambda p: p.lookup(path, 0, ""), lib.STEP_LOOKUP_STAT, errno.ENOENT, 0, b"/\xff"
     )
-    assert sentence == f'exec: "{path}": stat {path}: no such file or directory'
+    assert sentence == f'exec: "/\\xff": stat {path}: no such file or directory'
+
+
+def test_names_in_quotes_are_quoted_as_by_go():
+    sentence = word(lambda p: p.lookup('a\n"b"', 0, ""), lib.STEP_LOOKUP_NONE, errno.ENOENT, 0, b"")
+    assert sentence == r'exec: "a\n\"b\"": executable file not found in $PATH'
+    sentence = word(lambda p: p.chdir("/\n", 0), lib.STEP_CHDIR, errno.ENOENT, 0, b"")
+    assert sentence == r'chdir to cwd ("/\n") set in config.json failed: no such file or directory'
+    sentence = word(lambda p: p.unmount("/\n"), lib.STEP_UNMOUNT, errno.EINVAL, 0, b"")
+    assert sentence.startswith(r'error unmounting "/\n": ')
 
 
 # --- hooks ---
