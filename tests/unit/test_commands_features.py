@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pyrunc import cli
+from pyrunc import cli, mounts
 from pyrunc.commands import features
 
 
@@ -46,8 +46,7 @@ def test_lists_are_sorted_and_names_are_whole(printed):
     assert doc["linux"]["capabilities"][40] == "CAP_CHECKPOINT_RESTORE"
 
 
-def test_the_mount_options_are_that_work():
-    mounts = pytest.importorskip("pyrunc.mounts")
+def test_the_mount_options_are_those_that_work():
     tables = (mounts.SET, mounts.CLEAR, mounts.PROPAGATION, mounts.RECURSIVE, mounts.IDMAP)
     known = {option for table in tables for option in table} | {"tmpcopyup"}
     assert known == set(features.MOUNT_OPTIONS)
