@@ -53,6 +53,23 @@ def path(name: str, number: "int | None") -> str:
     return ""
 
 
+def program(name: str, number: "int | None") -> str:
+    """As path(), of a program: it may also be a script whose interpreter is missing."""
+    why = path(name, number)
+    if why or number != errno.ENOENT:
+        return why
+    try:
+        with open(name, "rb") as script:
+            line = script.read(256).partition(b"\n")[0]
+    except OSError:
+        return ""
+    words = line[2:].split() if line.startswith(b"#!") else []
+    interpreter = os.fsdecode(words[0]) if words else ""
+    shown = "".join(char if char.isprintable() else "?" for char in interpreter)
+    is_missing = interpreter and not os.path.lexists(interpreter)
+    return f"its interpreter {shown} is missing" if is_missing else ""
+
+
 def controller(directory: str, file: str) -> str:
     """Why a cgroup has no such file, if the reason is that its controller is missing (v2)."""
     name = file.partition(".")[0]

@@ -50,7 +50,8 @@ def run_one(hook: "dict[str, Any]", state: str) -> str:
         except OSError as err:
             from pyrunc import blame
 
-            return blame.os_error("fork/exec", hook["path"], err).message
+            what = Error.os("fork/exec", hook["path"], err).message
+            return blame.explained(what, blame.program(hook["path"], err.errno))
         except ValueError as err:  # a NUL byte, or an empty argv[0]
             return f"fork/exec {hook['path']}: {err}"
         status = _wait(pid, hook.get("timeout"))

@@ -67,6 +67,18 @@ def test_what_no_program_can_be_given_is_a_failure_of_the_hook(more, why):
     assert hooks.run_one(more, "{}") == f"fork/exec {more['path']}: {why}"
 
 
+@pytest.mark.parametrize(
+    ("line", "name"), [(b"#!/no/shell -e", "/no/shell"), (b"#! /no/shell\x1b", "/no/shell?")]
+)
+def test_a_script_without_its_interpreter(tmp_path, line, name):
+    script = tmp_path / "script"
+    script.write_bytes(line + b"\n")
+    script.chmod(0o755)
+    why = f"its interpreter {name} is missing"
+    told = f"fork/exec {script}: no such file or directory: {why}"
+    assert hooks.run_one({"path": str(script)}, "{}") == told
+
+
 def test_there_is_no_path_search():
     assert hooks.run_one({"path": "true"}, "{}") == "fork/exec true: no such file or directory"
 
