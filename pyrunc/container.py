@@ -32,7 +32,7 @@ STATE = "state.json"
 INTENT = "intent.json"
 FIFO = "exec.fifo"
 # All that an unfinished `create` can leave; with anything else the directory is not one of ours.
-LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify", "criu-root"}
+LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify", "criu-root", "criu-work"}
 # Members of every record; a file without one of them is another program's, or incomplete.
 RECORD: "dict[str, type]" = {"id": str, "config": dict, "cgroup_paths": dict}
 RECORD |= {"init_process_pid": int, "init_process_start": int}
@@ -346,7 +346,7 @@ def _remove(path: str, record: "dict[str, Any]", kill_rest: bool) -> None:
 def remove_directory(path: str) -> None:
     """Remove a container's directory; the record goes first, so that no half container is left."""
     try:
-        if os.path.lexists(f"{path}/criu-root"):  # of a killed restore, with the root mounted there
+        if os.path.lexists(f"{path}/criu-work"):  # a killed restore's, and mounts with it
             from pyrunc import mountpoints
 
             mountpoints.unbind_root(path)

@@ -60,7 +60,7 @@ class Restore(Launch):
             self._stdio_pipes(request.opts)
             self._mounts(request.opts, rootfs)
             directory = f"{self.root}/{self.id}"
-            request.opts.root = mountpoints.bind_root(directory, rootfs)
+            request.opts.root = mountpoints.bind_root(directory, rootfs, self.work or self.images)
             try:
                 self._run(request, inherited)
             except Error:

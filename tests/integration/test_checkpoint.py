@@ -2,16 +2,18 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from counting import COUNT, count, goes_on, restore, up
-from harness import alive, read, receive, wait_for
+from harness import alive, host_mounts, read, receive, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FAKE = os.path.join(HERE, "fake_criu.py")
+FAULTY = os.path.join(HERE, "faulty.py")
 
 
 @pytest.fixture
@@ -370,14 +372,35 @@ def test_a_new_profile_needs_a_new_criu(pyrunc, bundle, tmp_path, fake):
         assert done.message == f"{flag} requires at least CRIU 3.16"
 
 
-def test_the_root_of_a_killed_restore_is_not_emptied(pyrunc, bundle, counting):
-    """Who deletes finds the root filesystem mounted in the container's directory."""
-    path = f"{pyrunc.root}/{counting}/criu-root"
+def test_what_a_killed_restore_has_mounted_is_not_emptied(pyrunc, bundle, counting, tmp_path):
+    """The root filesystem in the container's directory, the host's cgroups where CRIU works."""
+    folder = f"{pyrunc.root}/{counting}"
+    work, yard = tmp_path / "work", tmp_path / "work" / ".criu.cgyard.abc def"
+    path = f"{folder}/criu-root"
     os.mkdir(path)
+    yard.mkdir(parents=True)
+    os.symlink(work, f"{folder}/criu-work")
     subprocess.run(["mount", "--rbind", bundle.rootfs, path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", yard], check=True)
+    (yard / "pids").mkdir()
+    subprocess.run(["mount", "--bind", bundle.rootfs, yard / "pids"], check=True)
     pyrunc("delete", "--force", counting)
     assert counting not in pyrunc.names()
+    assert os.listdir(work) == []
     assert os.path.exists(f"{bundle.rootfs}/bin/busybox")
+
+
+def test_a_restore_that_is_killed_leaves_no_mounts(pyrunc, bundle, counting, criu, tmp_path):
+    images = ["--image-path", str(tmp_path / "images"), "--work-path", str(tmp_path / "work")]
+    pyrunc("checkpoint", *images, counting, env=criu)
+    name = pyrunc.id()
+    argv = pyrunc.argv("restore", "-d", "--bundle", bundle.path, *images, name)[1:]
+    argv = [sys.executable, FAULTY, "pyrunc.restore:Restore._notified:before", *argv]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, env=criu, check=False)
+    assert done.returncode == -signal.SIGKILL
+    pyrunc("delete", "--force", name)
+    assert [row for row in host_mounts() if str(tmp_path) in row] == []
+    restore(pyrunc, bundle, tmp_path / "images", name=name, env=criu)
 
 
 SHOW = (
@@ -387,7 +410,7 @@ SHOW = (
 
 
 def test_the_root_for_criu_shares_nothing_with_the_host(pyrunc, bundle, tmp_path):
-    program = [sys.executable, "-P", "-c", SHOW, str(tmp_path), bundle.rootfs]
+    program = [sys.executable, "-P", "-c", SHOW, str(tmp_path), bundle.rootfs, "/nowhere"]
     done = subprocess.run(
         ["unshare", "-m", "--propagation", "shared", *program],
         capture_output=True,
