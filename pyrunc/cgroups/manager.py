@@ -147,7 +147,10 @@ class Manager:
         """What a scope's or slice's properties are now."""
         kind = unit.rpartition(".")[2].capitalize()
         path = self._call("GetUnit", "s", unit)[0]
-        return [(name, *self._get(path, f"{SYSTEMD}.{kind}", name)) for name in names]
+        get = (SYSTEMD, path, f"{DBUS}.Properties", "Get", "ss", f"{SYSTEMD}.{kind}")
+        for each in names:
+            self._ask_ahead(*get, each)
+        return [(each, *self._ask(*get, each)[0]) for each in names]
 
     # --- the manager itself ---
 

@@ -100,6 +100,21 @@ def test_questions_are_asked_again_on_another_connection(member):
     assert bus.asked.count("StartTransientUnit") == 1
 
 
+def test_properties_are_asked_for_all_at_once():
+    bus = Bus(answers=[("MemoryMax", [("t", 5)]), ("TasksMax", [("t", 6)])])
+    most = []
+    reply = bus.reply
+
+    def late(serial):
+        most.append(len(bus.pending))
+        return reply(serial)
+
+    bus.reply = late
+    found = using(bus).properties("a.scope", ["MemoryMax", "TasksMax"])
+    assert found == [("MemoryMax", "t", 5), ("TasksMax", "t", 6)]
+    assert most == [1, 2, 1]  # GetUnit, and then these two
+
+
 def test_a_stranger_that_has_our_pid():
     with pytest.raises(Error, match="systemd counts processes in another pid namespace"):
         using(Bus(answers=[("GetConnectionUnixProcessID", [1])])).check_processes()
