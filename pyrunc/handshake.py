@@ -1,6 +1,6 @@
-"""Seal init, spawn it, hold the conversation, turn a failure report into an Error (host side).
+"""Start a sealed copy of init with a plan, and hold the conversation with it.  Decides nothing.
 
-May touch: the sealed copy of init, a memfd for the plan, the socket to init.  Decides nothing.
+May touch: the sealed copy of init, a memfd for the plan, the socket to init.
 
         [ init ]                         [ pyrunc ]
    SYNC place           -->   its cgroups, by systemd           (create)
@@ -23,8 +23,8 @@ May touch: the sealed copy of init, a memfd for the plan, the socket to init.  D
    WHY clause           -->   it goes into the Error
    FAIL op step errno   -->   Error, worded by failures.py; the caller undoes everything
 
-Stages write to the same socket, so PID may come after what the process it names has to say.
-All packets are whole (SOCK_SEQPACKET).
+All stages write to the same socket, so the PID of a process may come after the first message of
+that process.  Packets are whole (SOCK_SEQPACKET).
 """
 
 import errno
@@ -55,10 +55,11 @@ def check(result: int, what: str) -> int:
 
 
 class Init:
-    """A running init: the processes, and the socket to them.
+    """A running init: its processes, and the socket to them.
 
-    pid is 0 until init said which process is the container's.  first is the spawned stage, 0 once
-    it has ended.  clones: how many stages have ended so.
+    first: the pid of the first stage, 0 when it has ended.  pid: of the latest stage, 0 until there
+    is a second one; the last stage is the container's process.  clones: how many stages have been
+    succeeded by another one.  reaped: the wait status of pid, once we have it.
     """
 
     __slots__ = ("clones", "first", "pid", "pidfd", "plan", "reaped", "socket")
@@ -82,6 +83,7 @@ def spawn(
 ) -> Init:
     """Start init with the plan. fds: what its 'f' arguments index; stdio: -1 keeps ours.
 
+    base: the first descriptor that is init's own; those from 3 to base - 1 are passed on unchanged.
     score: the OOM score to be born with, see attributes.lend_oom_score().
     Every descriptor stays the caller's to close.  Raises Error if init cannot be started.
     """
@@ -148,18 +150,21 @@ def converse(
     on_listener: "Callable[[Init, int], None] | None" = None,
     on_unreachable: "Callable[[Init, str, int], int] | None" = None,
 ) -> None:
-    """Answer init until it hangs up. on_sync(init, SYNC_*) does the host's part, then GO is sent.
+    """Answer init until it hangs up.
 
-    idle: called again and again while init has nothing to say.
-    on_listener(init, descriptor): takes the listener of a filter that has an agent.
-    on_unreachable(init, path, number): a descriptor of a bind source that init may not reach, or
-    -1.  number: 0, or as in the plan that of a mount that init may not ID-map.
-    Raises Error if init fails or ends early; whatever on_sync raises passes through.
+    on_sync(init, SYNC_*): does the host's part; GO is sent after it.
+    warn(text): logs a warning of init's.
+    idle(): called every IDLE ms while init has nothing to say.
+    on_listener(init, number): takes descriptor `number` of init: the listener of a seccomp filter
+    that has an agent, or what an OP_SOURCE has opened.
+    on_unreachable(init, path, number): returns a descriptor of a bind source that init may not
+    reach, or -1.  number: 0, or the number in OP_IDMAP of a mount that init may not map.
+    Raises Error if init fails or ends early; whatever a callback raises passes through.
     """
     ready = False
-    waiting = speaker = 0  # a SYNC that may have come before the PID of who says it
+    waiting = speaker = 0  # a SYNC, whose sender's own PID message may still have to come
     unreachable: "tuple[str, int] | None" = None  # likewise
-    stages: "dict[int, int]" = {}  # clones that led to who says it -> PID of the next
+    stages: "dict[int, int]" = {}  # number of clones before a stage -> PID of the stage after it
     why = ""
     while True:
         ahead = bool(waiting or unreachable)
@@ -219,10 +224,10 @@ def converse(
 
 
 def _succeed(init: Init, pid: int) -> None:
-    """A stage has been cloned, and the one before ends.
+    """The next stage has been cloned, and the one before it ends.
 
-    Without root init is open to other processes of its user, which may speak in its name; what they
-    call the container's must not be any process of the host.
+    Without root other processes of the same user may get at init's socket and write to it.  So the
+    process must be a child of ours, and cannot be any process of the host.
     """
     try:
         _is_over(pid)
@@ -237,10 +242,10 @@ def _succeed(init: Init, pid: int) -> None:
 
 
 def _wait(init: Init, idle: "Callable[[], None] | None", ahead: bool) -> None:
-    """Until there is something to read.
+    """Wait until there is something to read.
 
-    ahead: a stage has spoken whose PID the one before has yet to tell, unless that was killed; the
-    socket, which both have, does not end then.
+    ahead: a stage has spoken whose PID the stage before it has not told yet.  If that was killed,
+    it never will, and the socket does not end either, because the new stage has it, too.
     """
     poll = select.poll()
     poll.register(init.socket, select.POLLIN)
@@ -257,7 +262,7 @@ def _is_over(pid: int) -> bool:
 
 
 def _go(init: Init, fd: int = -1) -> None:
-    """The go-ahead; fd goes along, and is closed here."""
+    """Send the go-ahead; a descriptor that goes along is closed here."""
     try:
         if fd >= 0:
             import socket
@@ -275,7 +280,7 @@ def _go(init: Init, fd: int = -1) -> None:
 
 
 def _how_ended(init: Init) -> str:
-    """`: signal: killed`, from the wait status of the process that should have spoken."""
+    """`: signal: killed`: how the process ended that should have spoken; "" if that is unknown."""
     from pyrunc import signals
 
     pid = init.pid or init.first
@@ -291,7 +296,7 @@ def _how_ended(init: Init) -> str:
 
 
 def end(init: Init) -> None:
-    """Kill and reap whatever is left of an init that failed; nothing of it outlives this call."""
+    """Kill and reap what is left of an init that failed, and close its descriptors."""
     for pid in (init.pid if init.reaped is None else 0, init.first):
         if pid:
             try:
