@@ -165,7 +165,7 @@ int op_dumpable(const struct args *a, struct failure *f)
 /* The permissions in the "type;uid;gid;perm;name" that describes a key; 0 if there are none. */
 static u32 key_permissions(long key)
 {
-	char text[256];
+	char text[512]; /* an id, which is in the name, has up to 255 bytes */
 	long n = sys4(__NR_keyctl, KEYCTL_DESCRIBE, key, text, sizeof(text) - 1);
 	int fields = 0;
 	u32 perm = 0;

@@ -302,6 +302,17 @@ def test_session_keyring_is_the_containers(pyrunc, bundle):
         assert f"_ses.{name}" in keys
 
 
+def test_a_long_id_does_not_change_who_may_use_the_keyring(pyrunc, bundle):
+    bundle.linux["maskedPaths"] = []
+    bundle.args("grep", "_ses", "/proc/keys").save()
+    rights = []
+    for name in (pyrunc.id(), f"{pyrunc.id()}-".ljust(255, "x")):
+        pyrunc("run", "--bundle", bundle.path, name)
+        fields = next(row.split() for row in pyrunc.output().splitlines() if name in row)
+        rights.append(fields[4])
+    assert rights[0] == rights[1]
+
+
 def test_affinity_of_the_caller_is_not_inherited(pyrunc, bundle):
     cpus = os.sched_getaffinity(0)
     if len(cpus) < 2:
