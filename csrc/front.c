@@ -35,7 +35,6 @@
 #define MAIN "sys.exit(main())"
 
 enum {
-	MAX_ARGUMENTS = 4096,
 	EXIT_DECLINED = 252
 };
 
@@ -137,17 +136,17 @@ static bool block_interrupts(void)
 static int run_python(int argc, char **argv, char **envp, char *ended)
 {
 	static char prefix[PATH_MAX], site[PATH_MAX], python[PATH_MAX];
-	static char *args[MAX_ARGUMENTS];
 	static char self[PATH_MAX + 8] = "front=";
 	char *const code = block_interrupts() ? CODE UNBLOCK MAIN : CODE MAIN;
 	char *const fixed[] = { python, "-I", "-S",  "-X", "utf8", "-X",
 				self,   "-X", ended, "-c", code,   site };
 	const int n = sizeof(fixed) / sizeof(fixed[0]);
 	const bool found = find_self(self + strlen(self)) && find_prefix(prefix);
+	char **args = calloc((size_t)(argc + n + 2), sizeof(*args));
 
-	if (!found || argc > MAX_ARGUMENTS - n - 1) {
+	if (!found || !args) {
 		(void)dprintf(STDERR_FILENO, "pyrunc: %s\n",
-			      found ? "too many arguments" : "/proc/self/exe cannot be read");
+			      found ? strerror(ENOMEM) : "/proc/self/exe cannot be read");
 		return 1;
 	}
 	if (!find_site(prefix, site) || !find_python(prefix, python)) {
@@ -164,6 +163,7 @@ static int run_python(int argc, char **argv, char **envp, char *ended)
 		args[n] = "pyrunc";
 	(void)execve(python, args, envp);
 	(void)dprintf(STDERR_FILENO, "pyrunc: %s: %s\n", python, strerror(errno));
+	free(args);
 	return 1;
 }
 

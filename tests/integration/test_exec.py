@@ -819,3 +819,10 @@ def test_a_daemon_that_was_left_behind_keeps_nobody_waiting(pyrunc, up, flags):
     assert len(json.loads(pyrunc("ps", "--format", "json", up).stdout)) == 2
     for fd in (master, slave):
         os.close(fd)
+
+
+def test_any_number_of_arguments(pyrunc, bundle):
+    name = pyrunc.up(bundle.args("sleep", "1000"))
+    many = ["x"] * 20000
+    done = pyrunc("exec", name, "sh", "-c", "echo $#", *many)
+    assert done.stdout == "19999\n"
