@@ -75,7 +75,7 @@ def controller(directory: str, file: str) -> str:
     name = file.partition(".")[0]
     try:
         with open(f"{directory}/cgroup.controllers", encoding="ascii") as controllers:
-            is_there = name in controllers.read().split()
+            is_there = name in ("cgroup", *controllers.read().split())
     except OSError:  # of v1, or the cgroup is gone
         return ""
     return "" if is_there else f"this cgroup has no controller {name}"

@@ -87,6 +87,7 @@ def test_a_missing_controller_is_named(tmp_path):
     (tmp_path / "cgroup.controllers").write_text("cpu pids\n")
     assert blame.controller(str(tmp_path), "memory.max") == "this cgroup has no controller memory"
     assert blame.controller(str(tmp_path), "pids.nosuch") == ""
+    assert blame.controller(str(tmp_path), "cgroup.nosuch") == ""  # is every cgroup's own
     assert blame.controller(f"{tmp_path}/absent", "memory.max") == ""
 
 
