@@ -13,6 +13,7 @@ import time
 
 from pyrunc.cgroups import message
 from pyrunc.errors import Error, strerror
+from pyrunc.log import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def places(address: str) -> "list[str]":
         except ValueError:
             continue
     if not found:
-        raise OSError(errno.EINVAL, "no socket")
+        raise Error(f"D-Bus: no Unix socket is named by the address {quote(address)}")
     return found
 
 
