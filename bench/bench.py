@@ -4,7 +4,9 @@
 
 A round is a container's whole life, once per runtime, and the order of runtimes rotates, so that
 what disturbs the machine disturbs all of them.  Time and memory are measured by measure.c.  The
-table has medians, and the 95th percentile of the time.  engines.py does the same through engines.
+table has medians, and the 95th percentile of the time; "8 at once" is 8 times `run`.  Below is the
+memory of what stays, in KiB: a foreground `run`, and init of a created container.  engines.py
+does the same through engines.
 """
 
 import argparse
@@ -17,12 +19,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import prctl
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERBS = ("create", "start", "state", "kill", "delete")
-ROWS = (*VERBS, "sum", "run", "exec", "exec again")
+LOOKS = {
+    "ps": ["--format", "json"],
+    "list": [],
+    "pause": [],
+    "resume": [],
+    "update": ["--pids-limit", "60"],
+}
+AT_ONCE = 8
+TOGETHER = f"{AT_ONCE} at once"
+ROWS = (*VERBS, "sum", "run", "exec", "exec again", "exec -d", *LOOKS, TOGETHER)
+STAYS = ("run", "run Pss", "created", "created Pss")
 WARM_UP = 3
 
 # What Docker's profile refuses a container without capabilities: roughly this.
@@ -97,22 +110,58 @@ class Bench:
         flags = ["-std=gnu11", "-O2", "-static", f"{HERE}/measure.c"]
         subprocess.run(["cc", *flags, "-o", self.measure[0]], check=True)
         self.results = {row: {name: [] for name in runtimes} for row in ROWS}
+        self.stays = {row: {name: [] for name in runtimes} for row in STAYS}
 
-    def call(self, name, *args):
-        """One call: (milliseconds, CPU milliseconds, peak MiB)."""
-        output = f"{self.directory}/measured"
-        command = [*self.measure, output, self.runtimes[name]]
-        subprocess.run(
+    def begin(self, name, *args, output="measured"):
+        """The process of measure.c that measures one call."""
+        command = [*self.measure, f"{self.directory}/{output}", self.runtimes[name]]
+        return subprocess.Popen(
             [*command, "--root", f"{self.directory}/{name}", *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            check=True,
         )
-        with open(output) as file:
+
+    def end(self, process, name, *args, output="measured"):
+        """What it has measured: (milliseconds, CPU milliseconds, peak MiB)."""
+        process.wait()
+        with open(f"{self.directory}/{output}") as file:
             wall, user, system, peak, status = map(int, file.read().split())
         if status:
             sys.exit(f"{name} {' '.join(args)}: exit status {status}")
         return wall / 1e6, (user + system) / 1e3, peak / 1024
+
+    def call(self, name, *args):
+        """One call, measured."""
+        return self.end(self.begin(name, *args), name, *args)
+
+    def together(self, name, *args):
+        """AT_ONCE calls at once, each with an id of its own: the time until all are done."""
+        before = time.monotonic()
+        calls = [
+            (self.begin(name, *args, f"bench-{os.getpid()}-{n}", output=f"measured-{n}"), n)
+            for n in range(AT_ONCE)
+        ]
+        each = [self.end(call, name, *args, output=f"measured-{n}") for call, n in calls]
+        wall = (time.monotonic() - before) * 1e3
+        return wall, sum(one[1] for one in each), max(one[2] for one in each)
+
+    def waiting(self, name, kind, number):
+        """The memory of a `run` that has been waiting for a second."""
+        container = f"bench-{os.getpid()}-{number}"
+        bundle = ["--bundle", f"{self.directory}/{kind}"]
+        process = self.begin(name, "run", *bundle, container, output="waited")
+        time.sleep(1)
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            self.note("run", name, int(file.read()))
+        self.call(name, "kill", container, "KILL")
+        process.wait()
+
+    def note(self, row, name, pid):
+        """One sample of what stays: the resident set, and the share that is this process's."""
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            rows = dict(line.split(":") for line in file.read().splitlines()[1:])
+        self.stays[row][name].append(int(rows["Rss"].split()[0]))
+        self.stays[f"{row} Pss"][name].append(int(rows["Pss"].split()[0]))
 
     def life(self, name, kind, number):
         """A container's life; one sample per verb."""
@@ -123,19 +172,28 @@ class Bench:
         with open(pid_file) as file:
             pid = int(file.read())
         os.unlink(pid_file)
+        if number >= WARM_UP:
+            self.note("created", name, pid)
         samples["start"] = self.call(name, "start", container)
         command = ["exec", container, "/bin/true"]
-        executed = {"exec": self.call(name, *command), "exec again": self.call(name, *command)}
+        others = {"exec": self.call(name, *command), "exec again": self.call(name, *command)}
+        others["exec -d"] = self.call(name, "exec", "-d", "--pid-file", pid_file, *command[1:])
+        with open(pid_file) as file:
+            os.waitpid(int(file.read()), 0)  # or init could not end: it is in its pid namespace
+        os.unlink(pid_file)
+        for verb, args in LOOKS.items():
+            target = [] if verb == "list" else [container]
+            others[verb] = self.call(name, verb, *args, *target)
         samples["state"] = self.call(name, "state", container)
         samples["kill"] = self.call(name, "kill", container, "KILL")
         os.waitpid(pid, 0)  # we are the subreaper
         samples["delete"] = self.call(name, "delete", container)
         together = list(zip(*samples.values(), strict=True))
         samples["sum"] = (sum(together[0]), sum(together[1]), max(together[2]))
-        samples["run"] = self.call(
-            name, "run", "--bundle", f"{self.directory}/{kind}-run", container
-        )
-        return samples | executed
+        run = ["run", "--bundle", f"{self.directory}/{kind}-run"]
+        samples["run"] = self.call(name, *run, container)
+        others[TOGETHER] = self.together(name, *run)
+        return samples | others
 
     def rounds(self, kind, count):
         names = list(self.runtimes)
@@ -145,6 +203,8 @@ class Bench:
                 if number >= 0:
                     for row, sample in samples.items():
                         self.results[row][name].append(sample)
+        for name in names:
+            self.waiting(name, kind, 0)
 
 
 def percentile(values, share):
@@ -166,14 +226,24 @@ def table(title, results, names):
                 cells.append(f"{value:{width}.1f}")
         if "pyrunc" in names:
             cells += [f"{middle['pyrunc'] / middle[name]:8.2f}" for name in others]
-        lines.append(f"{title + ' ' + row:15} " + " ".join(cells))
+        lines.append(f"{title + ' ' + row:18} " + " ".join(cells))
+    return lines
+
+
+def memory_table(title, stays, names):
+    """The rows of what stays."""
+    lines = []
+    for row in STAYS:
+        middle = {name: statistics.median(stays[row][name]) for name in names}
+        cells = [f"{middle[name]:15.0f}" for name in names]
+        lines.append(f"{title + ' ' + row:18} " + " ".join(cells))
     return lines
 
 
 def heading(names):
     others = [name for name in names if name != "pyrunc"]
-    first = " " * 15 + " " + " ".join(f"{name + ' ms':>15}" for name in names)
-    second = " " * 15 + " " + " ".join(f"{'p50':>7} {'p95':>7}" for name in names)
+    first = " " * 18 + " " + " ".join(f"{name + ' ms':>15}" for name in names)
+    second = " " * 18 + " " + " ".join(f"{'p50':>7} {'p95':>7}" for name in names)
     for unit in ("cpu ms", "peak MiB"):
         first += f" {unit:>{8 * len(names) - 1}}"
         second += " " + " ".join(f"{name:>7}" for name in names)
@@ -200,7 +270,7 @@ def engine_table(samples, reasons, names):
                 statistics.median(found["pyrunc"]) / statistics.median(found[name]) if both else 0
             )
             cells.append(f"{ratio:8.2f}" if both else f"{'-':>8}")
-        lines.append(f"{row:15} " + " ".join(cells))
+        lines.append(f"{row:18} " + " ".join(cells))
     return lines + [f"- {row} with {name}: {why}" for (row, name), why in reasons.items()]
 
 
@@ -240,6 +310,7 @@ def main():
         print(f"  {name}: {version(path)}")
 
     lines, samples = heading(list(runtimes)), {}
+    stays = ["", f"{'what stays, KiB':18}" + "".join(f"{name:>16}" for name in runtimes)]
     with tempfile.TemporaryDirectory() as directory:
         spec = runtimes.get("pyrunc", next(iter(runtimes.values())))
         for kind in ("plain", "seccomp"):
@@ -248,13 +319,15 @@ def main():
             bench = Bench(runtimes, directory)
             bench.rounds(kind, args.rounds)
             lines += table(kind, bench.results, list(runtimes))
-            samples[kind] = bench.results
+            stays += memory_table(kind, bench.stays, list(runtimes))
+            samples[kind] = bench.results | bench.stays
     print("\n".join(lines))
     if not args.no_engines:
         import engines
 
         samples["engines"], reasons = engines.compare(runtimes, args.rounds, WARM_UP)
         print("\n".join(engine_table(samples["engines"], reasons, list(runtimes))))
+    print("\n".join(stays))
     if args.json:
         with open(args.json, "w") as file:
             json.dump(samples, file)
