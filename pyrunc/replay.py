@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PREFIX = "exec-"
 MOST = 8  # plans of one container
+LARGEST = 1 << 20  # bytes that the front reads
 
 
 def store(
@@ -49,6 +50,8 @@ def store(
         head = [*_identity(handshake.INIT), *_identity(f"{directory}/state.json")]
         head += [len(part) for part in parts]
         data = b"".join([number.to_bytes(8, "little") for number in head] + parts)
+        if len(data) > LARGEST:
+            return
         name = f"{PREFIX}{lib.core_hash64(ffi.from_buffer(given), len(given)):016x}"
         kept = [entry for entry in os.listdir(directory) if entry.startswith(PREFIX)]
         if len(kept) >= MOST and name not in kept:

@@ -284,6 +284,13 @@ def test_a_container_has_few_plans(pyrunc, up):
     assert len(plans(pyrunc, up)) == 8
 
 
+def test_what_is_too_large_for_the_front_is_not_kept(pyrunc, up):
+    env = [f"A{n}={'x' * 100000}" for n in range(12)]
+    path = process_file(pyrunc, up, args=["true"], env=["PATH=/bin", *env])
+    pyrunc("exec", "--process", path, up)
+    assert plans(pyrunc, up) == []
+
+
 def test_plans_go_with_their_container(pyrunc, native, up):
     pyrunc("exec", up, "true")
     native("delete", "--force", up)
