@@ -1,6 +1,7 @@
 """Builds what a wheel of pyrunc carries besides Python: everything else is in pyproject.toml.
 
     pyrunc/_core, pyrunc/_seccomp   extensions, by cffi
+    pyrunc/_systemd.py              declarations of a library that is loaded when needed, by cffi
     pyrunc/_init                    the static helper that becomes a container's process
     pyrunc/_schema.py               the shape check of config.json, from oci-spec/
     bin/pyrunc                      the command itself: a program, not a script of pip's making
@@ -73,7 +74,7 @@ class BuildCommand(build_scripts):
 
 
 setup(
-    cffi_modules=[f"csrc/build.py:{name}_ffi" for name in ("core", "seccomp")],
+    cffi_modules=[f"csrc/build.py:{name}_ffi" for name in ("core", "seccomp", "systemd")],
     cmdclass={"build_py": BuildPackage, "build_scripts": BuildCommand},
     scripts=["csrc/front.c"],  # makes distutils run build_scripts; see BuildCommand
 )

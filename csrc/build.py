@@ -2,6 +2,7 @@
 
     core_ffi            pyrunc._core: core.c and the numbers of plan.h
     seccomp_ffi         pyrunc._seccomp: libseccomp, loaded only to compile a filter
+    systemd_ffi         pyrunc._systemd: libsystemd's declarations; nothing is compiled
     build_init(output)  the static, freestanding init
     build_front(output) the installed `pyrunc` command
 
@@ -123,6 +124,7 @@ def build_front(output: str) -> None:
 
 core_ffi = _core_ffi()
 seccomp_ffi = _neighbour("seccomp_ffi")
+systemd_ffi = _neighbour("systemd_ffi")
 
 if __name__ == "__main__":
     # `python3 csrc/build.py TARGET OUTPUT`, for work on one binary without the whole package.

@@ -36,7 +36,11 @@ cp -R "$stdlib" "$tree/lib/"
 	--ignore-installed --no-compile --prefix "$tree" pyrunc
 find "$tree/bin" ! -type d ! -name "$name" ! -name pyrunc -delete
 
-# Every library that anything in there is linked to.
+# Every library that anything in there is linked to, and the one that pyrunc opens by itself.
+systemd=$(ldconfig -p | sed -n 's/.*libsystemd\.so\.0 .* => //p' | head -n 1)
+if [ -n "$systemd" ]; then
+	cp "$systemd" "$tree/lib/libsystemd.so.0"
+fi
 find "$tree" -type f \( -name '*.so' -o -name '*.so.*' -o -path "$tree/bin/*" \) -exec ldd {} + |
 	sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | grep -v "^$tree/" | sort -u |
 	while read -r library; do

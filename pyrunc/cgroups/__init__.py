@@ -6,7 +6,7 @@
     cgroupfs.py     a new container's, made through the file system; disabled.py makes none
     systemd.py      the same by a unit of systemd's, and what that means for update and delete;
                     units.py, properties.py, device_properties.py, gvariant.py say what it is,
-                    manager.py tells systemd, dbus.py and message.py carry it
+                    manager.py tells systemd, dbus.py carries it
     entry.py        how a new process enters them by itself, and which ones an exec's does
     limits.py       linux.resources; limits_v1.py, limits_v2.py, devices.py write the files
     stats.py        what is used; stats_v1.py, stats_v2.py; notices.py want of memory, and the end

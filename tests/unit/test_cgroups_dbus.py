@@ -1,34 +1,142 @@
-"""D-Bus: messages as the specification writes them, and a connection to somebody who speaks it."""
+"""Calls over D-Bus, to somebody who speaks it: libsystemd on our side, jeepney on the other."""
 
 import contextlib
 import os
 import socket
-import struct
 import threading
 import time
 
 import pytest
+from jeepney import DBusAddress, HeaderFields, MessageType, Parser, new_method_call, new_signal
 
-from pyrunc.cgroups import dbus, message
+from pyrunc.cgroups import dbus
 from pyrunc.errors import Error
 
-# --- messages ---
+LET_IN = b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n"
+HERE = DBusAddress("/", "a.b", "a.I")
 
 
-def test_a_call_is_written_as_the_specification_says():
-    fields = [  # code, signature, value; each begins at a multiple of 8
-        b"\1\1o\0\2\0\0\0/o\0\0\0\0\0\0",
-        b"\6\1s\0\3\0\0\0a.b\0\0\0\0\0",
-        b"\2\1s\0\3\0\0\0a.I\0\0\0\0\0",
-        b"\3\1s\0\1\0\0\0M\0\0\0\0\0\0\0",
-        b"\10\1g\0\2su\0",
-    ]
-    assert [len(field) % 8 for field in fields] == [0] * 5
-    body = b"\2\0\0\0xy\0\0\2\1\0\0"
-    head = b"l\1\0\1" + struct.pack("<III", len(body), 5, sum(map(len, fields)))
-    assert message.call(5, "a.b", "/o", "a.I", "M", "su", "xy", 258) == (
-        head + b"".join(fields) + body
-    )
+def message(made, serial=99, **fields):
+    made.header.fields.update((HeaderFields[name], value) for name, value in fields.items())
+    return made.serialise(serial=serial)
+
+
+def answer(serial, text):
+    made = new_method_call(HERE, "x", "s", (text,))
+    made.header.message_type = MessageType.method_return
+    made.header.fields.clear()
+    return message(made, reply_serial=serial, signature="s")
+
+
+def failure(serial, name, *text):
+    made = new_method_call(HERE, "x", "s" * len(text) or None, text)
+    made.header.message_type = MessageType.error
+    made.header.fields.clear()
+    return message(made, reply_serial=serial, error_name=name, signature="s" * len(text))
+
+
+def signal(member, text):
+    return message(new_signal(HERE, member, "s", (text,)))
+
+
+@pytest.fixture
+def bus(tmp_path, monkeypatch):
+    """bus(said): a connection to somebody who lets us in, says that, hears us out, and hangs up."""
+    threads, buses = [], []
+
+    def start(said, let_in=LET_IN, piece=1 << 20, heard=None):
+        path = str(tmp_path / "bus")
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+
+        def serve():
+            with listener, listener.accept()[0] as connection, contextlib.suppress(OSError):
+                data = let_in + said
+                for at in range(0, len(data), piece):
+                    connection.sendall(data[at : at + piece])
+                connection.shutdown(socket.SHUT_WR)
+                while part := connection.recv(65536):
+                    if heard is not None:
+                        heard.append(part)
+
+        threads.append(threading.Thread(target=serve))
+        threads[-1].start()
+        buses.append(dbus.Bus())
+        return buses[-1]
+
+    def end():
+        for each in buses:
+            each.close()
+        for thread in threads:
+            thread.join(10)
+
+    start.end = end
+    yield start
+    end()
+
+
+NAMED = answer(1, ":1.7")
+CALL = ("a.b", "/", "a.I", "M")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+def test_answers_come_in_any_order_and_in_pieces(bus, piece):
+    said = NAMED + answer(3, "b") + signal("Other", "no") + signal("S", "yes") + answer(2, "a")
+    found = bus(said, piece=piece)
+    assert found.name() == ":1.7"
+    cookies = [found.send(*CALL) for _ in range(2)]
+    assert [found.reply(cookie) for cookie in cookies] == [["a"], ["b"]]
+    assert found.signal("a.I", "S", 0) == ["yes"]
+
+
+def test_an_error_has_a_name_and_a_text(bus):
+    found = bus(NAMED + failure(2, "a.NoSuchUnit", "No such unit"))
+    with pytest.raises(dbus.Failure, match="No such unit") as caught:
+        found.call(*CALL)
+    assert caught.value.name == "a.NoSuchUnit"
+
+
+def test_an_error_without_a_text_is_its_name(bus):
+    with pytest.raises(dbus.Failure, match=r"a\.NoSuchUnit"):
+        bus(NAMED + failure(2, "a.NoSuchUnit")).call(*CALL)
+
+
+def test_who_hangs_up_is_lost(bus):
+    found = bus(NAMED)
+    with pytest.raises(dbus.Lost):
+        found.call(*CALL)
+    with pytest.raises(dbus.Lost):
+        found.signal("a.I", "S", time.monotonic() + 60)
+
+
+def test_who_does_not_let_us_in(bus):
+    with pytest.raises(Error, match="D-Bus: operation not permitted"):
+        bus(b"", b"REJECTED EXTERNAL\r\n" * 3).name()
+
+
+def test_who_speaks_something_else(bus):
+    with pytest.raises(Error, match="D-Bus: "):
+        bus(b"l" + b"\377" * 40).name()
+
+
+def test_nothing_comes(tmp_path, monkeypatch):
+    path = str(tmp_path / "bus")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
+    monkeypatch.setattr(dbus, "PATIENCE", 0.1)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        found = dbus.Bus()
+        with listener.accept()[0] as connection:
+            connection.sendall(LET_IN + NAMED)
+            assert found.name() == ":1.7"
+            assert found.signal("a.I", "S", 0) is None
+            with pytest.raises(dbus.Late):
+                found.call(*CALL)
+            assert found.peer() == os.getpid()
+        found.close()
 
 
 VALUES = [
@@ -42,46 +150,33 @@ VALUES = [
     ("t", (1 << 64) - 1),
     ("d", 1.5),
     ("s", "ä b"),
-    ("s", ""),
     ("o", "/a/b_1"),
-    ("g", "a{sv}"),
     ("as", []),
     ("as", ["a", "bc"]),
     ("ay", b"\7\1"),
     ("at", [1, 2]),
     ("a(sv)", [("A", ("t", 5)), ("B", ("a(ss)", [("x", "rw")])), ("C", ("b", False))]),
-    ("a{sv}", [("k", ("v", ("ay", b"")))]),
     ("(yt(su))", (1, 2, ("z", 3))),
-    ("aat", [[1], [], [2, 3]]),
 ]
 
 
-@pytest.mark.parametrize(("kind", "value"), VALUES)
-@pytest.mark.parametrize("before", ["", "y", "uy"])
-def test_what_was_written_is_read(kind, value, before):
-    """Whatever is before it, for everything begins at a multiple of its size."""
-    more = [1] * len(before)
-    data = message.call(1, "a.b", "/o", "a.I", "M", before + kind, *more, value)
-    assert message.length(data) == message.length(data[:16]) == len(data)
-    found = message.Message(data)
-    assert found.kind == message.CALL
-    assert found.fields[message.MEMBER] == "M"
-    assert found.values == [*more, value]
-
-
-def test_the_other_byte_order_is_read():
-    fields = b"\5\1u\0" + struct.pack(">I", 7) + b"\10\1g\0\1u\0\0"
-    data = b"B\2\0\1" + struct.pack(">III", 4, 9, len(fields) - 1) + fields + struct.pack(">I", 258)
-    assert message.length(data) == len(data)
-    found = message.Message(data)
-    assert (found.kind, found.fields[message.REPLY_SERIAL], found.values) == (2, 7, [258])
-
-
-def nested(depth):
-    value = ("y", 1)
-    for _ in range(depth):
-        value = ("v", value)
-    return value
+def test_values_go_and_come(bus):
+    """What is sent is what the other side reads, and what that would send is what is found."""
+    signature = "".join(kind for kind, _ in VALUES)
+    values = [value for _, value in VALUES]
+    back = new_method_call(HERE, "x", signature, tuple(values))
+    back.header.message_type = MessageType.method_return
+    back.header.fields.clear()
+    heard = []
+    found = bus(NAMED + message(back, reply_serial=2, signature=signature), heard=heard)
+    assert found.call(*CALL, signature, *values) == values
+    bus.end()
+    parser = Parser()
+    parser.add_data(b"".join(heard).partition(b"BEGIN\r\n")[2])
+    hello, call = parser.get_next_message(), parser.get_next_message()
+    assert hello.header.fields[HeaderFields.member] == "Hello"
+    assert call.header.fields[HeaderFields.member] == "M"
+    assert list(call.body) == values
 
 
 @pytest.mark.parametrize(
@@ -91,198 +186,25 @@ def nested(depth):
         ("u", -1, "-1 is out of range of type u"),
         ("s", "a\0b", "has a NUL byte"),
         ("s", "\udc80", "is not Unicode"),
-        ("o", "a/b", "is not the path of an object"),
-        ("o", "/a//b", "is not the path of an object"),
-        ("o", "/a/", "is not the path of an object"),
-        ("g", "a", "is no D-Bus type"),
-        ("g", "y" * 256, "is too long"),
-        ("v", nested(40), "nested too deeply"),
+        ("o", "a/b", "invalid argument"),
+        ("g", "a", "invalid argument"),
     ],
 )
-def test_what_the_bus_would_hang_up_for_is_refused(kind, value, what):
+def test_what_the_bus_would_hang_up_for_is_refused(bus, kind, value, what):
+    found = bus(NAMED)
+    found.name()
     with pytest.raises(Error, match=what):
-        message.call(1, "a.b", "/o", "a.I", "M", kind, value)
-
-
-@pytest.mark.parametrize("data", [b"OK 12\r\n1234567890", b"l\2\0\1" + b"\377" * 12])
-def test_what_is_no_message(data):
-    with pytest.raises(ValueError, match="message"):
-        message.length(data)
-
-
-# --- a connection ---
-
-
-def answer(serial, values=b"", signature="", kind=message.RETURN, name=""):
-    """A message of the other side; values: a body as it is."""
-    rows = [(message.REPLY_SERIAL, ("u", serial))]
-    if name:
-        rows.append((message.ERROR_NAME, ("s", name)))
-    if signature:
-        rows.append((message.SIGNATURE, ("g", signature)))
-    return _message(kind, rows, values)
-
-
-def signal(member, values, signature):
-    rows = [
-        (message.INTERFACE, ("s", "a.I")),
-        (message.MEMBER, ("s", member)),
-        (message.SIGNATURE, ("g", signature)),
-    ]
-    return _message(message.SIGNAL, rows, values)
-
-
-def _message(kind, rows, values):
-    head = bytearray(b"l" + bytes((kind, 0, 1)))
-    message._put(head, "u", len(values))
-    message._put(head, "u", 99)
-    message._put(head, "a(yv)", rows)
-    message._pad(head, 8)
-    return bytes(head) + values
-
-
-def text(value):
-    data = bytearray()
-    message._put(data, "s", value)
-    return bytes(data)
-
-
-LET_IN = b"DATA\r\nOK 0123456789abcdef\r\n"
-
-
-@pytest.fixture
-def bus(tmp_path, monkeypatch):
-    """bus(said): a connection to somebody who lets us in, says that, and hangs up."""
-    threads = []
-
-    def start(said, let_in=LET_IN, piece=1 << 20):
-        path = str(tmp_path / "bus")
-        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path},guid=7")
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(path)
-        listener.listen()
-
-        def serve():
-            with listener, listener.accept()[0] as connection, contextlib.suppress(OSError):
-                data = let_in + said
-                for at in range(0, len(data), piece):
-                    connection.sendall(data[at : at + piece])
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):
-                    pass
-
-        threads.append(threading.Thread(target=serve))
-        threads[-1].start()
-        found = dbus.Bus()
-        closing.append(found)
-        return found
-
-    closing = []
-    yield start
-    for each in closing:
-        each.close()
-    for thread in threads:
-        thread.join(10)
-
-
-NAMED = answer(1, text(":1.7"), "s")
-
-
-@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
-def test_answers_come_in_any_order_and_in_pieces(bus, piece):
-    said = NAMED + answer(3, text("b"), "s") + signal("Other", text("no"), "s")
-    said += signal("S", text("yes"), "s") + answer(2, text("a"), "s")
-    found = bus(said, piece=piece)
-    serials = [found.send("a.b", "/", "a.I", "M") for _ in range(2)]
-    assert [found.reply(serial) for serial in serials] == [["a"], ["b"]]
-    assert found.name() == ":1.7"
-    assert found.signal("a.I", "S", 0) == ["yes"]
-
-
-def test_an_error_has_a_name_and_a_text(bus):
-    found = bus(NAMED + answer(2, text("No such unit"), "s", message.ERROR, "a.NoSuchUnit"))
-    with pytest.raises(dbus.Failure, match="No such unit") as caught:
-        found.call("a.b", "/", "a.I", "M")
-    assert caught.value.name == "a.NoSuchUnit"
-
-
-def test_an_error_without_a_text_is_its_name(bus):
-    found = bus(NAMED + answer(2, b"", "", message.ERROR, "a.NoSuchUnit"))
-    with pytest.raises(dbus.Failure, match=r"a\.NoSuchUnit"):
-        found.call("a.b", "/", "a.I", "M")
-
-
-def test_who_hangs_up_is_lost(bus):
-    found = bus(NAMED)
-    with pytest.raises(dbus.Lost):
-        found.call("a.b", "/", "a.I", "M")
-    with pytest.raises(dbus.Lost):
-        found.signal("a.I", "S", time.monotonic() + 60)
-
-
-def test_who_lets_us_in_twice(bus):
-    """Older ones answer to each line."""
-    assert bus(NAMED, LET_IN + LET_IN).name() == ":1.7"
-
-
-def test_who_does_not_let_us_in(bus):
-    found = bus(b"", b"REJECTED EXTERNAL\r\n")
-    with pytest.raises(Error, match="D-Bus: not let in: REJECTED EXTERNAL"):
-        found.name()
-
-
-def test_who_speaks_something_else(bus):
-    found = bus(b"l" + b"\377" * 40, LET_IN)
-    with pytest.raises(Error, match="D-Bus: a message that is too long"):
-        found.name()
-
-
-def test_nothing_comes(bus):
-    found = bus(NAMED)
-    assert found.signal("a.I", "S", 0) is None
-
-
-def test_we_say_who_we_are_and_all_else_at_once(tmp_path, monkeypatch):
-    path = str(tmp_path / "bus")
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        found = dbus.Bus()
-        found.send("a.b", "/", "a.I", "M")
-        with listener.accept()[0] as connection:
-            said = connection.recv(65536)
-        assert found.peer() == os.getpid()
-        found.close()
-    assert said.startswith(dbus.HELLO + b"l\1\0\1")
-    rest = said.removeprefix(dbus.HELLO)
-    first, second = rest[: message.length(rest)], rest[message.length(rest) :]
-    assert message.Message(first).fields[message.MEMBER] == "Hello"
-    assert message.Message(second).fields[message.MEMBER] == "M"
-
-
-@pytest.mark.parametrize(
-    ("address", "names"),
-    [
-        ("unix:path=/run/a", ["/run/a"]),
-        ("unix:path=/run/a%20b%c3%a4,guid=1", ["/run/a bä"]),
-        ("unix:abstract=/tmp/x,guid=1;unix:path=/y", ["\0/tmp/x", "/y"]),
-        ("tcp:host=a,port=1;unix:path=/y", ["/y"]),
-    ],
-)
-def test_addresses(address, names):
-    assert dbus.places(address) == names
-
-
-@pytest.mark.parametrize("address", ["", "x", "tcp:host=a", "unix:path=/a%zz", "unix:tmpdir=/a"])
-def test_addresses_that_name_no_socket(address, monkeypatch):
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address or "unix:")
-    with pytest.raises(Error, match='D-Bus: no Unix socket is named by the address "'):
-        dbus.Bus()
+        found.send(*CALL, kind, value)
 
 
 def test_nobody_listens(tmp_path, monkeypatch):
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "")
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(Error, match="unable to connect to the user's bus: no such file or direc"):
         dbus.Bus(user=True)
+
+
+def test_a_host_without_the_library(monkeypatch):
+    monkeypatch.setattr(dbus, "LIBRARY", "libsystemd.so.none")
+    with pytest.raises(Error, match="the systemd cgroup driver needs libsystemd.so.none"):
+        dbus.Bus()

@@ -42,7 +42,7 @@ RANKS = {
         "criu_messages documents".split(),
         0,
     ),
-    **dict.fromkeys("_core _seccomp _schema __init__".split(), 0),
+    **dict.fromkeys("_core _seccomp _systemd _schema __init__".split(), 0),
 }
 
 
@@ -65,7 +65,7 @@ def tree(path):
 def imports(path, nested=True):
     """Dotted names below pyrunc that a module imports; nested: inside functions too."""
     names = set()
-    known = set(modules()) | {"_core", "_seccomp", "_schema"}
+    known = set(modules()) | {"_core", "_seccomp", "_systemd", "_schema"}
     body = tree(path)
     # What only a type checker reads is no import.
     unread = {
