@@ -726,7 +726,9 @@ def test_a_hundred_at_once(pyrunc, up):
 def test_a_container_that_ends_meanwhile_is_one_clear_message(pyrunc, bundle):
     fine = {"", STOPPED}
     seen = set()
-    for delay in range(0, 60, 3):
+    for delay in (*range(0, 60, 3), 500, 2000):  # ms
+        if delay > 60 and seen == fine:
+            break  # on a busy machine no exec fits into the short ones
         name = pyrunc.up(bundle.args("sleep", str(delay / 1000)))
         for _ in range(100):
             result = pyrunc("exec", name, "sh", "-c", ":", code=None)
