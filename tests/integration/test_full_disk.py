@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from counting import count, goes_on, up
 from harness import cgroup_dirs, processes_in, read, wait_for
 
 NO_SPACE = "no space left on device"
@@ -186,3 +187,23 @@ def test_no_room_in_the_cache_of_filters(pyrunc, disk, bundle, options):
     for _ in range(2):
         result = pyrunc.run(bundle.sh("mkdir /tmp/x || exit 5"), code=5)
         assert "mkdir" in result.stderr and "level=" not in result.stderr
+
+
+@pytest.mark.parametrize("full", ["images", "root"])
+def test_a_checkpoint_that_does_not_fit(pyrunc, disk, bundle, criu, tmp_path, full):
+    """The container goes on as if nobody had asked for it."""
+    name = up(pyrunc, bundle)
+    images = tmp_path / "images"
+    images.mkdir()
+    if full == "images":
+        disk.mount(images, f"size={15 * PAGE}")
+    else:
+        disk.fill()
+    result = pyrunc("checkpoint", "--image-path", images, name, env=criu, code=1)
+    if full == "images":
+        assert "No space left on device" in result.stderr
+        assert result.message == "criu failed: type NOTIFY errno 0"
+    else:
+        assert result.message == f"open {pyrunc.root}/{name}/checkpoint: {NO_SPACE}"
+    assert pyrunc.status(name) == "running"
+    goes_on(bundle, count(bundle))
