@@ -344,3 +344,18 @@ def test_in_the_foreground_with_a_terminal(pyrunc, bundle, criu, tmp_path, liste
         os.close(slave)
         os.close(master)
     assert name not in pyrunc.names()
+
+
+def test_a_file_that_has_lost_its_name(pyrunc, bundle, criu, tmp_path):
+    """CRIU gives it another one meanwhile, if it may; a hard link of it is still there."""
+    script = "exec 3> /tmp/a; ln /tmp/a /tmp/b; rm /tmp/a; "
+    name = up(pyrunc, bundle, script=script + COUNT.replace("echo $i >", "echo $i >&3; echo $i >"))
+    images = ("--image-path", tmp_path / "images")
+    failed = pyrunc("checkpoint", *images, name, env=criu, code=1)
+    assert "Use link-remap option" in failed.stderr
+    goes_on(bundle, count(bundle))
+    pyrunc("checkpoint", "--link-remap", *images, name, env=criu)
+    before = count(bundle)
+    restore(pyrunc, bundle, tmp_path / "images", env=criu)
+    goes_on(bundle, before)
+    assert read(f"{bundle.rootfs}/tmp/b").split()[before:] != []
