@@ -33,6 +33,7 @@ INTENT = "intent.json"
 FIFO = "exec.fifo"
 # All that an unfinished `create` can leave; with anything else the directory is not one of ours.
 LITTER = {STATE, INTENT, f".{STATE}", f".{INTENT}", FIFO, "notify", "criu-root", "criu-work"}
+PLANS = ("exec-", ".exec-")  # names of replay.py's begin so; a killed `delete` can leave them, too
 # Members of every record; a file without one of them is another program's, or incomplete.
 RECORD: "dict[str, type]" = {"id": str, "config": dict, "cgroup_paths": dict}
 RECORD |= {"init_process_pid": int, "init_process_start": int}
@@ -392,7 +393,7 @@ def _undo(path: str) -> None:
 
     Engines let several runtimes share a root, so a directory with other files in it is left alone.
     """
-    if not set(os.listdir(path)) <= LITTER:
+    if any(not name.startswith(PLANS) for name in set(os.listdir(path)) - LITTER):
         return
     intent = _intent(path) or {}
     _remove(path, intent, kill_rest=True)

@@ -158,6 +158,7 @@ def test_killed_exec(pyrunc, bundle, point, detached):
 @pytest.mark.parametrize("point", DELETE)
 def test_killed_delete(pyrunc, bundle, point):
     name = pyrunc.up(bundle.args("sleep", "1000"))
+    pyrunc("exec", name, "true")  # which leaves its plan
     strike(pyrunc, point, "delete", "--force", name)
     assert_removed(pyrunc, name)
 
