@@ -10,7 +10,6 @@ positionals are another program's command line.  As with crun's getopt, several 
 share a word, and a value may follow its flag in the same word.  help.py words usage errors.
 """
 
-import gc
 import os
 import sys
 
@@ -46,7 +45,6 @@ def main(argv: "list[str] | None" = None) -> int:
     """
     if argv is not None:
         return _guarded(argv)
-    gc.disable()  # 3 % of a verb; and no loop that runs long makes cycles
     _wait_for_children_ourselves()
     # Nothing is left to tidy up, and taking the interpreter down costs more than most verbs.
     os._exit(_guarded(sys.argv[1:]))
