@@ -277,7 +277,7 @@ int op_hook(const struct args *a, struct failure *f)
 
 	f->label = a->v[0].s;
 	if (in < 0 || out < 0 || err < 0)
-		return fail(f, in < 0 ? in : out < 0 ? out : err, STEP_HOOK_START);
+		return fail_text(f, in < 0 ? in : out < 0 ? out : err, STEP_HOOK_START, a->v[1].s);
 	n = sys2(__NR_pipe2, report, O_CLOEXEC);
 	pid = n < 0 ? n : sys5(__NR_clone, SIGCHLD, 0, 0, 0, 0);
 	if (!pid)
@@ -287,7 +287,7 @@ int op_hook(const struct args *a, struct failure *f)
 	if (pid < 0) {
 		if (n >= 0)
 			(void)close_fd(report[0]);
-		return fail(f, pid, STEP_HOOK_START);
+		return fail_text(f, pid, STEP_HOOK_START, a->v[1].s);
 	}
 	n = sys3(__NR_read, report[0], &failed, sizeof(failed));
 	(void)close_fd(report[0]);

@@ -196,6 +196,15 @@ def test_how_a_start_container_hook_fails(pyrunc, bundle, script, timeout, text)
     assert message == f"error running startContainer hook #0: {text}"
 
 
+def test_a_start_container_hook_without_a_descriptor_to_spare(pyrunc, bundle):
+    bundle.config["hooks"] = {"startContainer": [{"path": "/bin/true"}]}
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 20}]
+    name = pyrunc.create(bundle.args("true"))
+    message = pyrunc("start", name, code=1).message
+    what = "error running startContainer hook #0: fork/exec /bin/true"
+    assert message == f"{what}: too many open files"
+
+
 def test_failing_poststart_hook_kills_the_container(pyrunc, bundle, hooks):
     hooks.add("poststart", "exit 1")
     hooks.mark("poststop")
