@@ -14,6 +14,10 @@ import time
 from pyrunc import log, procfs
 from pyrunc.errors import Error, reason, strerror
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PATIENCE = 10.0  # seconds until a frozen, or emptied, cgroup has to have become so
 GONE = (errno.ENOENT, errno.ENODEV)
 REFUSED = (errno.EPERM, errno.EACCES, errno.EROFS)
@@ -105,6 +109,13 @@ def pids(paths: "dict[str, str]") -> "list[int]":
 
 
 def _pids(path: str) -> "set[int]":
+    found = _listed(path)
+    for child in _below(path):
+        found |= _listed(child)
+    return found
+
+
+def _listed(path: str) -> "set[int]":
     try:
         text = read(path, "cgroup.procs")
     except Error as err:
@@ -112,22 +123,54 @@ def _pids(path: str) -> "set[int]":
         if not isinstance(cause, OSError) or cause.errno != errno.EOPNOTSUPP:
             raise
         text = read(path, "cgroup.threads")  # a threaded cgroup lists only these
-    if text is None:
-        return set()
-    found = {int(line) for line in text.split()}
-    for child in _children(path):
-        found |= _pids(child)
-    return found
+    return {int(line) for line in (text or "").split()}
 
 
-def _children(path: str) -> "list[str]":
+def _below(path: str) -> "Iterator[str]":
+    """Every cgroup below one, before those above it.  Each path is good until the next one.
+
+    They are the payload's, and may lie deeper than a path can be long, or a function call itself.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.scandir(path) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        fd = os.open(path, flags)
+    except OSError as err:
+        if err.errno in GONE:
+            return
+        raise Error.os("open", path, err) from err
+    way: "list[str]" = []
+    try:
+        left = [_children(fd)]
+        while left[-1] or way:
+            step = left[-1].pop() if left[-1] else ".."
+            try:
+                there = os.open(step, flags, dir_fd=fd)
+            except FileNotFoundError:
+                if step == "..":
+                    raise
+                continue
+            os.close(fd)
+            fd = there
+            if step != "..":
+                way.append(step)
+                left.append(_children(fd))
+            else:
+                left.pop()
+                yield f"/proc/self/fd/{fd}/{way.pop()}"
+    except OSError as err:
+        raise Error.os("open", path, err) from err
+    finally:
+        os.close(fd)
+
+
+def _children(fd: int) -> "list[str]":
+    try:
+        with os.scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError as err:
         if err.errno in GONE:
             return []
-        raise Error.os("open", path, err) from err
+        raise
 
 
 def oom_killed(paths: "dict[str, str]") -> int:
@@ -294,16 +337,22 @@ def remove(paths: "dict[str, str]") -> None:
 
 def _rmdir(path: str) -> bool:
     """Remove a cgroup with those below it; False while something lives there."""
+    if _is_gone(path):
+        return True
+    below = [_is_gone(child) for child in _below(path)]  # every one, even if one is busy
+    return bool(below) and all(below) and _is_gone(path)
+
+
+def _is_gone(path: str) -> bool:
+    """Remove a cgroup; False if it is not empty."""
     try:
         os.rmdir(path)
-        return True
     except OSError as err:
-        if err.errno in GONE:
-            return True
-        if err.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+        if err.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        if err.errno not in GONE:
             raise Error.os("rmdir", path, err) from err
-    gone = [_rmdir(child) for child in _children(path)]  # every one, even if one is busy
-    return bool(gone) and all(gone) and _rmdir(path)
+    return True
 
 
 def _busy(path: str) -> str:

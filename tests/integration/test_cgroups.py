@@ -282,6 +282,25 @@ def test_removal_takes_what_the_payload_made(box, servant):
 
 
 @v1_only
+def test_nothing_is_too_deep(box, servant):
+    """The payload may make more levels than a path can have, or calls within calls."""
+    child = servant()
+    fd = os.open(box["devices"], os.O_RDONLY)
+    for _ in range(2500):
+        os.mkdir("d", dir_fd=fd)
+        above, fd = fd, os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(above)
+    with open(os.open("cgroup.procs", os.O_WRONLY, dir_fd=fd), "w") as file:
+        file.write(str(child.pid))
+    os.close(fd)
+    assert cgroups.pids(box) == [child.pid]
+    cgroups.kill_all(box, signal.SIGKILL)
+    child.end()
+    cgroups.remove(box)
+    assert not [path for path in box.values() if os.path.exists(path)]
+
+
+@v1_only
 def test_removal_waits_for_the_end_of_a_process(box):
     child = subprocess.Popen(["sleep", "0.3"])
     cgroups.join(box, child.pid)
