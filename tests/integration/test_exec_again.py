@@ -98,6 +98,14 @@ def test_what_the_program_sees_is_the_same(pyrunc, native, bundle):
     assert "Operation not permitted" in again.stdout
 
 
+def test_it_is_born_into_a_cgroup2_directory(v2, native, bundle):
+    name = v2.up(bundle.args("sleep", "1000"))
+    words = ("exec", name, "cat", "/proc/self/cgroup")
+    first = v2(*words).stdout
+    assert native(*words).stdout == first
+    assert f"0::/{name}\n" in first or "0::/\n" in first
+
+
 def test_detached_it_leaves_the_same(pyrunc, native, up, tmp_path):
     pid_file = str(tmp_path / "pid")
     path = process_file(pyrunc, up, args=["sleep", "1000"])
