@@ -408,8 +408,18 @@ static void keep_private(int fd)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-/* handover.py has made us of the Python that ran or executed a process; we go on with its relay. */
-static int take_over(char **argv, const char *told)
+static bool is_child(pid_t pid)
+{
+	siginfo_t info;
+
+	return pid > 0 && !waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT);
+}
+
+/*
+ * handover.py has made us of the Python that ran or executed a process; we go on with its relay.
+ * DECLINE: that was somebody else, for the process is none of ours.
+ */
+static int take_over(char **argv, char *told)
 {
 	static struct foreground f;
 	struct request request = { 0 };
@@ -418,12 +428,13 @@ static int take_over(char **argv, const char *told)
 	int pid, pidfd, status, n = 0;
 	char *path;
 
+	(void)unsetenv("PYRUNC_FOREGROUND");
 	if (sscanf(told, "%d %d %d %d %d %d %d %d %d %llu %n", &c[0].source, &c[0].sink,
 		   &c[1].source, &c[1].sink, &c[2].source, &c[2].sink, &f.events, &pidfd, &pid,
 		   &start, &n) != 10 ||
-	    !(path = strdup(told + n)))
-		return 1;
-	(void)unsetenv("PYRUNC_FOREGROUND");
+	    !is_child(pid))
+		return DECLINE;
+	path = told + n;
 	/* Python keeps them to itself, and so do we. */
 	for (int i = 0; i < 3; i++) {
 		c[i].ended = c[i].source < 0;
@@ -447,11 +458,12 @@ int main(int argc, char **argv, char **envp)
 	/* A write that fails is told in words; Python sees to that by itself. */
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, pipe, size;
 	char ended[] = "ended=";
+	char *told = getenv("PYRUNC_FOREGROUND");
 	int status = DECLINE;
 
 	fill_stdio();
-	if (getenv("PYRUNC_FOREGROUND"))
-		return take_over(argv, getenv("PYRUNC_FOREGROUND"));
+	if (told && (status = take_over(argv, told)) != DECLINE)
+		return status;
 	if (!side || strcmp(side, "python")) {
 		(void)sigaction(SIGPIPE, &ignore, &pipe);
 		(void)sigaction(SIGXFSZ, &ignore, &size);

@@ -325,6 +325,17 @@ def test_who_stays_leaves_another_container_of_that_name_alone(pyrunc, bundle):
     assert pyrunc.status(name) == "created"
 
 
+@pytest.mark.parametrize("told", ["", "nonsense", "-1 -1 -1 -1 -1 -1 -1 -1 {} {} {}"])
+def test_what_a_caller_says_about_a_foreground_is_not_believed(pyrunc, bundle, monkeypatch, told):
+    name = pyrunc.up(bundle.args("sleep", "1000"))
+    start = pyrunc.record(name)["init_process_start"]
+    told = told.format(pyrunc.pid(name), start, f"{pyrunc.root}/{name}")
+    monkeypatch.setenv("PYRUNC_FOREGROUND", told)
+    assert pyrunc.status(name) == "running"
+    assert pyrunc("exec", name, "echo", "fine").stdout == "fine\n"
+    assert pyrunc.status(name) == "running"
+
+
 def test_a_log_that_would_be_another_keeps_python(pyrunc, bundle, tmp_path):
     name = pyrunc.id()
     command = [pyrunc.command, "--root", pyrunc.root, "--log", "log", "run", "--bundle"]
