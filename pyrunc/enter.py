@@ -333,6 +333,7 @@ class Entry:
     def _unlock_paused(self) -> None:
         """Let go of the lock if the container is paused: init is frozen until a `resume`."""
         if self.lock >= 0 and fs.frozen(self.record["cgroup_paths"]):
+            self.repeatable = False  # the record may change from now on
             self.unlock()
 
     def unlock(self) -> None:

@@ -42,11 +42,11 @@ def store(
     lines += [] if score is None else [f"o{score}"]
     path, given = source
     config = b""
-    if words is not None:
-        lines.append(f"c{os.path.abspath(path)}")
-        given, config = b"".join([os.fsencode(word) + b"\0" for word in words]), given
-    parts = [given, config, b"".join([os.fsencode(line) + b"\0" for line in lines]), plan]
     try:
+        if words is not None:
+            lines.append(f"c{os.path.abspath(path)}")
+            given, config = b"".join([os.fsencode(word) + b"\0" for word in words]), given
+        parts = [given, config, b"".join([os.fsencode(line) + b"\0" for line in lines]), plan]
         head = [*_identity(handshake.INIT), *_identity(f"{directory}/state.json")]
         head += [len(part) for part in parts]
         data = b"".join([number.to_bytes(8, "little") for number in head] + parts)

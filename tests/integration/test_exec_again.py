@@ -9,9 +9,11 @@ import time
 
 import pytest
 
-from harness import read
+from harness import read, wait_for
+from pyrunc import replay
 
 DECLINED = 252
+ONLY_CGROUPS = {"tasks": [], "cgroups": []}
 
 
 @pytest.fixture
@@ -331,6 +333,28 @@ def test_who_waits_in_a_paused_container_lets_it_be_resumed(pyrunc, up, monkeypa
     if pyrunc.status(up) == "paused":
         pyrunc("resume", up)
     assert codes <= {0, DECLINED}
+
+
+def test_what_was_changed_while_it_waited_in_a_paused_container(pyrunc, native, up, tmp_path):
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    content = read(process_file(pyrunc, up, args=["true"]))
+    running = pyrunc.popen("exec", "--process", fifo, up)
+    with open(fifo, "w") as file:  # it has seen that the container runs
+        pyrunc("pause", up)
+        file.write(content)
+    wait_for(lambda: pyrunc("update", "--pids-limit", "50", up, code=None).code == 0)
+    pyrunc("resume", up)
+    assert running.wait(20) == 0
+    native("exec", "--process", f"{pyrunc.directory}/process.json", up, code=DECLINED)
+
+
+def test_a_bundle_that_goes_meanwhile_takes_no_process_with_it(tmp_path, monkeypatch):
+    (tmp_path / "bundle").mkdir()
+    monkeypatch.chdir(tmp_path / "bundle")
+    (tmp_path / "bundle").rmdir()
+    replay.store(str(tmp_path), ("config.json", b"{}"), ["true"], ONLY_CGROUPS, {}, None, b"plan")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_container_that_ends_meanwhile_leaves_it_to_python(pyrunc, bundle, monkeypatch):
