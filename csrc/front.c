@@ -380,7 +380,7 @@ static void fill_stdio(void)
 /* A container whose process has ended goes, by itself or with Python. */
 static void remove_ended(char **argv, char *path, struct request *request)
 {
-	char *slash = strrchr(path, '/'), ended[PATH_MAX + 64];
+	char *slash = strrchr(path, '/'), ended[PATH_MAX + 64], cwd[PATH_MAX];
 	pid_t child;
 	int argc = 0;
 
@@ -395,6 +395,9 @@ static void remove_ended(char **argv, char *path, struct request *request)
 		return;
 	child = fork();
 	if (!child) {
+		/* The bundle may be gone, and a relative --root be made absolute once more. */
+		if (!getcwd(cwd, sizeof(cwd)))
+			(void)!chdir("/");
 		while (argv[argc])
 			argc++;
 		_exit(run_python(argc, argv, environ, ended));

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,6 +296,16 @@ def test_what_the_front_does_not_remove_python_does(pyrunc, bundle, tmp_path):
     assert name not in pyrunc.names()
     assert '"stopped"' in read(tmp_path / "told")
     assert {row for row in read(tmp_path / "env").splitlines() if "PWD" not in row} == {"A=B"}
+
+
+def test_a_bundle_that_is_gone_does_not_keep_python_from_it(pyrunc, bundle, tmp_path):
+    bundle.config["hooks"] = {"poststop": [{"path": shutil.which("true")}]}
+    globals = ("--root", os.path.relpath(pyrunc.root, tmp_path))
+    name, process = stay(pyrunc, bundle.args("sleep", "1000"), globals=globals, cwd=str(tmp_path))
+    shutil.rmtree(bundle.path)
+    pyrunc("kill", name, "KILL")
+    assert process.wait(20) == 137
+    assert name not in pyrunc.names()
 
 
 def test_what_cannot_be_removed_is_told_in_the_log(pyrunc, bundle, tmp_path):
