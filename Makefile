@@ -30,8 +30,9 @@ build: packages-build $(VENV)/built
 demo: packages-demo build
 	@PYRUNC=$(CURDIR)/$(BIN)/pyrunc scripts/demo.sh
 
+# Whom a container leaves behind is reaped at once, whatever reaps on this machine: a PID namespace ends only then.
 test: packages-test build $(VENV)/tested
-	@$(BIN)/pytest $(ARGS)
+	@tini -s -- $(BIN)/pytest $(ARGS)
 
 test-vm: packages-vm build $(VENV)/tested
 ifeq ($(LSM)$(ARGS),)
